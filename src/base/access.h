@@ -22,8 +22,8 @@ typedef struct access_record {
     uint64_t addr;
     uint32_t size; /* 1 or more; 0 only for events */
     uint16_t task;
-    uint8_t kind;  /* access_kind */
-    uint8_t zero;  /* reserved, 0 */
+    uint8_t kind; /* access_kind */
+    uint8_t zero; /* reserved, 0 */
 } access_record;
 
 /* Events: the system calls that change an address space. Arguments are those

@@ -50,7 +50,10 @@ static void *libc_alloc(void *ud, void *p, size_t osize, size_t nsize)
 
 const vm_host vm_host_libc = {libc_alloc, NULL};
 
-void *host_alloc(const vm_host *h, size_t size) { return h->alloc(h->ud, NULL, 0, size ? size : 1); }
+void *host_alloc(const vm_host *h, size_t size)
+{
+    return h->alloc(h->ud, NULL, 0, size ? size : 1);
+}
 
 void *host_zalloc(const vm_host *h, size_t size)
 {

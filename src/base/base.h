@@ -17,18 +17,18 @@
 #include <string.h>
 
 #if defined(__GNUC__)
-#define VM_LIKELY(x) __builtin_expect(!!(x), 1)
-#define VM_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define VM_LIKELY(x)    __builtin_expect(!!(x), 1)
+#define VM_UNLIKELY(x)  __builtin_expect(!!(x), 0)
 #define VM_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define VM_NOINLINE __attribute__((noinline))
-#define VM_INLINE static inline __attribute__((always_inline))
-#define VM_PREFETCH(p) __builtin_prefetch(p)
+#define VM_NOINLINE     __attribute__((noinline))
+#define VM_INLINE       static inline __attribute__((always_inline))
+#define VM_PREFETCH(p)  __builtin_prefetch(p)
 #else
-#define VM_LIKELY(x) (x)
+#define VM_LIKELY(x)   (x)
 #define VM_UNLIKELY(x) (x)
 #define VM_PRINTF(f, a)
 #define VM_NOINLINE
-#define VM_INLINE static inline
+#define VM_INLINE      static inline
 #define VM_PREFETCH(p) ((void)(p))
 #endif
 
@@ -47,16 +47,15 @@ typedef enum vm_status {
 
 typedef struct vm_error {
     vm_status status;
-    int sys;         /* errno where status is VM_IO or VM_REFUSED, else 0 */
-    char text[480];  /* one sentence, no newline: what, where, what was expected */
+    int sys;        /* errno where status is VM_IO or VM_REFUSED, else 0 */
+    char text[480]; /* one sentence, no newline: what, where, what was expected */
 } vm_error;
 
 /* Fill `e` (may be NULL) and return `status`, so that callers can write
  * `return vm_fail(...)`. The text is cut where it does not fit. */
 vm_status vm_fail(vm_error *e, vm_status status, const char *fmt, ...) VM_PRINTF(3, 4);
 /* The same for a failed host or simulated call: keeps errno `sys`. */
-vm_status vm_fail_sys(vm_error *e, vm_status status, int sys, const char *fmt, ...)
-    VM_PRINTF(4, 5);
+vm_status vm_fail_sys(vm_error *e, vm_status status, int sys, const char *fmt, ...) VM_PRINTF(4, 5);
 /* The usual error of host_alloc's callers: "not enough host memory for WHAT". */
 vm_status vm_fail_nomem(vm_error *e, const char *what);
 

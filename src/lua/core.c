@@ -1,0 +1,18 @@
+/* core.c: the entry of the module "vmem.core", the only symbol it exports. */
+#include "util.h"
+
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+int luaopen_vmem_core(lua_State *L);
+
+int luaopen_vmem_core(lua_State *L)
+{
+    luaL_checkversion(L);
+    lua_createtable(L, 0, 32);
+    lua_open_trace(L);
+    lua_open_generate(L);
+    lua_open_record(L);
+    lua_open_machine(L);
+    return 1;
+}

@@ -1,0 +1,44 @@
+#include "util.h"
+
+#include <errno.h>
+
+vm_host lua_host(lua_State *L)
+{
+    vm_host h;
+    h.alloc = lua_getallocf(L, &h.ud);
+    return h;
+}
+
+/* luaL_error adds the caller's position; the text is data, not a format. */
+int lua_raise(lua_State *L, const vm_error *e) { return luaL_error(L, "%s", e->text); }
+
+int lua_failed(lua_State *L, const vm_error *e)
+{
+    if (e->status == VM_INVALID || e->status == VM_NOMEM)
+        return lua_raise(L, e);
+    lua_pushnil(L);
+    lua_pushstring(L, e->text);
+    lua_pushstring(L, e->status == VM_FORMAT ? "EFORMAT" : errno_name(e->sys));
+    return 3;
+}
+
+const char *errno_name(int sys)
+{
+    static const struct {
+        int sys;
+        const char *name;
+    } names[] = {
+        {EPERM, "EPERM"},   {ENOENT, "ENOENT"},   {EIO, "EIO"},
+        {EBADF, "EBADF"},   {ENOMEM, "ENOMEM"},   {EACCES, "EACCES"},
+        {EFAULT, "EFAULT"}, {EEXIST, "EEXIST"},   {ENOTDIR, "ENOTDIR"},
+        {EISDIR, "EISDIR"}, {EINVAL, "EINVAL"},   {EMFILE, "EMFILE"},
+        {ENOSPC, "ENOSPC"}, {EROFS, "EROFS"},     {EPIPE, "EPIPE"},
+        {EAGAIN, "EAGAIN"}, {ENOEXEC, "ENOEXEC"}, {EBUSY, "EBUSY"},
+        {ENOSYS, "ENOSYS"}, {ECHILD, "ECHILD"},   {ENAMETOOLONG, "ENAMETOOLONG"},
+        {ESRCH, "ESRCH"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].sys == sys)
+            return names[i].name;
+    return "EIO";
+}

@@ -1,0 +1,38 @@
+/* util.h: what the files of the binding share: raising errors, results of
+ * failed calls, and the allocator of the Lua state as a vm_host.
+ *
+ * Conventions
+ *   - Wrong use of the API raises an error (luaL_argerror); a failed
+ *     simulated call or a failure of the host returns nil, message, code.
+ *   - Only files in this folder include lua.h, and only callback.c calls from
+ *     C into Lua, by lua_pcall.
+ */
+#ifndef VM_LUA_UTIL_H
+#define VM_LUA_UTIL_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "../base/base.h"
+
+/* The hook that allocates through the state's own allocator. */
+vm_host lua_host(lua_State *L);
+
+/* Raise `e` as an error with the position of the caller: bad use, damaged
+ * files in the midst of a replay, memory. Never returns. */
+int lua_raise(lua_State *L, const vm_error *e);
+
+/* Push nil, message, code and return 3: code is errno's name ("ENOENT"), or
+ * "EFORMAT" where the file's content is wrong. VM_INVALID and VM_NOMEM raise. */
+int lua_failed(lua_State *L, const vm_error *e);
+
+/* errno's name: "ENOMEM"; "E<number>" where it has none here. */
+const char *errno_name(int sys);
+
+/* Each part of the binding adds its functions to the table on the stack's top. */
+void lua_open_trace(lua_State *L);
+void lua_open_generate(lua_State *L);
+void lua_open_record(lua_State *L);
+void lua_open_machine(lua_State *L);
+
+#endif
