@@ -1,0 +1,39 @@
+/* disk.h: the simulated disk: blocks of one page each, a latency, counters.
+ *
+ * Content is sparse, as DRAM's is: a block never written, or written with
+ * zeros that DRAM never held, costs nothing on the host.
+ * Units: latency in cycles for each block read or written.
+ */
+#ifndef VM_DISK_H
+#define VM_DISK_H
+
+#include "dram.h"
+
+#define DISK_COUNTERS(X)                                                                           \
+    X(reads, "reads", "blocks", "blocks read")                                                     \
+    X(writes, "writes", "blocks", "blocks written")
+
+typedef struct disk_counters {
+#define X(field, name, unit, doc) uint64_t field;
+    DISK_COUNTERS(X)
+#undef X
+} disk_counters;
+
+typedef struct disk {
+    dram bytes; /* the content, in the same sparse form */
+    uint64_t blocks;
+    unsigned block_bits;
+    disk_counters n;
+} disk;
+
+vm_status disk_init(disk *d, const vm_host *host, uint64_t blocks, unsigned block_bits,
+                    vm_error *e);
+void disk_free(disk *d);
+/* Copy one block to or from DRAM at pa (aligned to it). False: host memory is
+ * used up, and nothing is counted. */
+bool disk_read(disk *d, uint64_t block, dram *to, uint64_t pa);
+bool disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa);
+/* The content is no longer wanted. */
+void disk_discard(disk *d, uint64_t block);
+
+#endif

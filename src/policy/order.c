@@ -1,0 +1,255 @@
+/* order.c: FIFO and random, the policies that ignore references.
+ *
+ * FIFO keeps each set's slots in a circular list by arrival: two words a slot,
+ * O(1) for every call. Random keeps the full slots dense in an array with each
+ * slot's place in it: two words a slot, O(1).
+ * Source: Belady, "A study of replacement algorithms", 1966.
+ *
+ * Invariant of both: a slot is in its set's order exactly while it is full.
+ */
+#include "policy.h"
+
+#define NOWHERE UINT32_MAX
+
+/* --- FIFO ------------------------------------------------------------------ */
+
+typedef struct fifo_link {
+    uint32_t next, prev; /* slots of the same set; NOWHERE: not in the list */
+} fifo_link;
+
+typedef struct fifo {
+    policy base;
+    fifo_link *links;
+    uint32_t *head; /* per set, the slot that arrived first, or NOWHERE */
+} fifo;
+
+static vm_status fifo_init(policy *p, vm_error *e)
+{
+    fifo *f = (fifo *)p;
+    f->head = host_alloc(p->host, p->cfg.sets * sizeof *f->head);
+    if (!f->head)
+        return vm_fail_nomem(e, "a FIFO policy");
+    memset(f->head, 0xff, p->cfg.sets * sizeof *f->head);
+    return VM_OK;
+}
+
+static void fifo_free(policy *p)
+{
+    fifo *f = (fifo *)p;
+    host_free(p->host, f->head, p->cfg.sets * sizeof *f->head);
+    host_free(p->host, f->links, (size_t)p->cfg.sets * p->room * sizeof *f->links);
+}
+
+static vm_status fifo_reserve(policy *p, uint32_t n, vm_error *e)
+{
+    fifo *f = (fifo *)p;
+    size_t old = (size_t)p->cfg.sets * p->room, size = (size_t)p->cfg.sets * n;
+    fifo_link *l = host_realloc(p->host, f->links, old * sizeof *l, size * sizeof *l);
+    if (!l)
+        return vm_fail_nomem(e, "a FIFO policy");
+    memset(l + old, 0xff, (size - old) * sizeof *l);
+    f->links = l;
+    p->room = n;
+    return VM_OK;
+}
+
+static void fifo_remove(policy *p, uint32_t set, uint32_t slot)
+{
+    fifo *f = (fifo *)p;
+    fifo_link *l = f->links + (size_t)set * p->room, *me = &l[slot];
+    if (me->next == NOWHERE)
+        return;
+    if (me->next == slot) {
+        f->head[set] = NOWHERE;
+    } else {
+        l[me->prev].next = me->next;
+        l[me->next].prev = me->prev;
+        if (f->head[set] == slot)
+            f->head[set] = me->next;
+    }
+    me->next = me->prev = NOWHERE;
+}
+
+static void fifo_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
+{
+    (void)key;
+    fifo *f = (fifo *)p;
+    fifo_link *l = f->links + (size_t)set * p->room;
+    fifo_remove(p, set, slot);
+    uint32_t head = f->head[set];
+    if (head == NOWHERE) {
+        l[slot].next = l[slot].prev = slot;
+        f->head[set] = slot;
+        return;
+    }
+    uint32_t tail = l[head].prev;
+    l[slot].next = head;
+    l[slot].prev = tail;
+    l[tail].next = l[head].prev = slot;
+}
+
+static void fifo_touch(policy *p, uint32_t set, uint32_t slot, bool write)
+{
+    (void)p;
+    (void)set;
+    (void)slot;
+    (void)write;
+}
+
+static vm_status fifo_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
+{
+    (void)key;
+    fifo *f = (fifo *)p;
+    if (f->head[set] == NOWHERE)
+        return vm_fail(e, VM_POLICY, "policy fifo: no slot is full, so none can be a victim");
+    *slot = f->head[set];
+    return VM_OK;
+}
+
+static const char *fifo_check(const policy *p)
+{
+    const fifo *f = (const fifo *)p;
+    for (uint32_t s = 0; s < p->cfg.sets; s++) {
+        if (f->head[s] == NOWHERE)
+            continue;
+        const fifo_link *l = f->links + (size_t)s * p->room;
+        uint32_t at = f->head[s], steps = 0;
+        do {
+            if (at >= p->room || l[l[at].next].prev != at)
+                return "fifo: a link does not name its neighbour back";
+            if (++steps > p->room)
+                return "fifo: the list of a set does not close";
+            at = l[at].next;
+        } while (at != f->head[s]);
+    }
+    return NULL;
+}
+
+const policy_class policy_fifo = {
+    .name = "fifo",
+    .doc = "first in, first out; O(1), 8 bytes a slot (Belady 1966)",
+    .serves = POLICY_FRAMES | POLICY_SETS,
+    .touch_is_noop = true,
+    .size = sizeof(fifo),
+    .init = fifo_init,
+    .free = fifo_free,
+    .reserve = fifo_reserve,
+    .insert = fifo_insert,
+    .touch = fifo_touch,
+    .victim = fifo_victim,
+    .remove = fifo_remove,
+    .check = fifo_check,
+};
+
+/* --- random ------------------------------------------------------------------ */
+
+typedef struct random_policy {
+    policy base;
+    vm_rng rng;
+    uint32_t *full;  /* [set][i], i < count[set]: the full slots, in no order */
+    uint32_t *place; /* [set][slot]: its index in full, or NOWHERE */
+    uint32_t *count; /* per set */
+} random_policy;
+
+static vm_status random_init(policy *p, vm_error *e)
+{
+    random_policy *r = (random_policy *)p;
+    rng_seed(&r->rng, p->cfg.seed);
+    r->count = host_zalloc(p->host, p->cfg.sets * sizeof *r->count);
+    return r->count ? VM_OK : vm_fail_nomem(e, "a random policy");
+}
+
+static void random_free(policy *p)
+{
+    random_policy *r = (random_policy *)p;
+    size_t n = (size_t)p->cfg.sets * p->room * sizeof(uint32_t);
+    host_free(p->host, r->count, p->cfg.sets * sizeof *r->count);
+    host_free(p->host, r->full, n);
+    host_free(p->host, r->place, n);
+}
+
+static vm_status random_reserve(policy *p, uint32_t n, vm_error *e)
+{
+    random_policy *r = (random_policy *)p;
+    size_t old = (size_t)p->cfg.sets * p->room, size = (size_t)p->cfg.sets * n;
+    uint32_t *full = host_alloc(p->host, size * sizeof *full);
+    uint32_t *place = host_alloc(p->host, size * sizeof *place);
+    if (!full || !place) {
+        host_free(p->host, full, size * sizeof *full);
+        host_free(p->host, place, size * sizeof *place);
+        return vm_fail_nomem(e, "a random policy");
+    }
+    if (old) {
+        memcpy(full, r->full, old * sizeof *full);
+        memcpy(place, r->place, old * sizeof *place);
+    }
+    memset(place + old, 0xff, (size - old) * sizeof *place);
+    host_free(p->host, r->full, old * sizeof *full);
+    host_free(p->host, r->place, old * sizeof *place);
+    r->full = full;
+    r->place = place;
+    p->room = n;
+    return VM_OK;
+}
+
+static void random_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
+{
+    (void)key;
+    random_policy *r = (random_policy *)p;
+    size_t base = (size_t)set * p->room;
+    if (r->place[base + slot] == NOWHERE) {
+        r->place[base + slot] = r->count[set];
+        r->full[base + r->count[set]++] = slot;
+    }
+}
+
+static void random_remove(policy *p, uint32_t set, uint32_t slot)
+{
+    random_policy *r = (random_policy *)p;
+    size_t base = (size_t)set * p->room;
+    uint32_t at = r->place[base + slot];
+    if (at == NOWHERE)
+        return;
+    uint32_t last = r->full[base + --r->count[set]];
+    r->full[base + at] = last;
+    r->place[base + last] = at;
+    r->place[base + slot] = NOWHERE;
+}
+
+static vm_status random_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
+{
+    (void)key;
+    random_policy *r = (random_policy *)p;
+    if (r->count[set] == 0)
+        return vm_fail(e, VM_POLICY, "policy random: no slot is full, so none can be a victim");
+    *slot = r->full[(size_t)set * p->room + rng_below(&r->rng, r->count[set])];
+    return VM_OK;
+}
+
+static const char *random_check(const policy *p)
+{
+    const random_policy *r = (const random_policy *)p;
+    for (uint32_t s = 0; s < p->cfg.sets; s++)
+        for (uint32_t i = 0; i < r->count[s]; i++) {
+            size_t base = (size_t)s * p->room;
+            if (r->place[base + r->full[base + i]] != i)
+                return "random: a full slot does not know its place";
+        }
+    return NULL;
+}
+
+const policy_class policy_random = {
+    .name = "random",
+    .doc = "a full slot drawn uniformly by the seeded generator; O(1), 8 bytes a slot",
+    .serves = POLICY_FRAMES | POLICY_SETS,
+    .touch_is_noop = true,
+    .size = sizeof(random_policy),
+    .init = random_init,
+    .free = random_free,
+    .reserve = random_reserve,
+    .insert = random_insert,
+    .touch = fifo_touch,
+    .victim = random_victim,
+    .remove = random_remove,
+    .check = random_check,
+};
