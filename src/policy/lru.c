@@ -1,7 +1,7 @@
 /* lru.c: exact least recently used, for few ways and for many frames.
  *
- * A reference writes a stamp, nothing else. Few slots (at most 64): the victim
- * is found by a scan. Many: a binary heap orders the slots by the stamp they
+ * A reference writes a stamp, nothing else. In the sets of a cache the victim
+ * is found by a scan. In one set of many frames a binary heap orders the slots by the stamp they
  * had when they were queued; a slot whose stamp is newer than that is queued
  * anew when it comes to the top, so that a hit costs one store and a victim
  * O(log n), amortised over the hits since. (A linked list costs six dependent
@@ -12,8 +12,6 @@
  * Source: Mattson et al., "Evaluation techniques for storage hierarchies", 1970.
  */
 #include "policy.h"
-
-#define LRU_SCAN 64
 
 typedef struct lru_item {
     uint64_t queued; /* the stamp it was queued with */
@@ -31,7 +29,7 @@ typedef struct lru {
 static vm_status lru_init(policy *p, vm_error *e)
 {
     (void)e;
-    ((lru *)p)->scan = p->cfg.sets > 1 || p->cfg.slots <= LRU_SCAN;
+    ((lru *)p)->scan = p->cfg.sets > 1;
     return VM_OK;
 }
 

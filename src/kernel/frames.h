@@ -1,0 +1,69 @@
+/* frames.h: physical frames: which are free (one bit each), and what each of
+ * the others is used for.
+ *
+ * Records live in chunks that are made when their first frame is taken, so that
+ * a machine with 16 million frames costs two bits of host memory for each until
+ * they are used. Frames are given out lowest number first.
+ *
+ * Invariants: a frame's bit is clear exactly if its record says FRAME_FREE; a
+ * frame in use as FRAME_USER names the one PTE that maps it.
+ */
+#ifndef VM_FRAMES_H
+#define VM_FRAMES_H
+
+#include "../base/base.h"
+
+typedef enum frame_use {
+    FRAME_FREE = 0,
+    FRAME_TABLE,  /* part of a page table */
+    FRAME_USER,   /* a page of a process, under the replacement policy */
+    FRAME_HUGE,   /* part of a large page; never reclaimed */
+    FRAME_PINNED, /* named by a PTE that was set by hand; never reclaimed */
+} frame_use;
+
+#define SLOT_NONE  UINT32_MAX
+#define FRAME_NONE UINT64_MAX
+
+typedef struct frame {
+    uint64_t vpn;    /* of the page it holds */
+    uint64_t pte_pa; /* of the PTE that maps it */
+    uint32_t space;  /* id of the space that maps it */
+    uint32_t slot;   /* the swap slot that holds the same bytes while the page is
+                        clean, or SLOT_NONE */
+    uint32_t use;    /* frame_use */
+} frame;
+
+#define FRAME_CHUNK 1024
+
+typedef struct frames {
+    const vm_host *host;
+    uint64_t count; /* of all frames */
+    uint64_t free;
+    uint64_t *used_bits;
+    uint64_t hint; /* no frame below is free */
+    frame **chunks;
+    size_t chunk_count;
+} frames;
+
+vm_status frames_init(frames *f, const vm_host *host, uint64_t count, vm_error *e);
+void frames_free(frames *f);
+/* Records of frames first .. first + n - 1 exist afterwards. */
+vm_status frames_reserve(frames *f, uint64_t first, uint64_t n, vm_error *e);
+/* Find n contiguous free frames, the first a multiple of `align`; FRAME_NONE. */
+uint64_t frames_find(const frames *f, uint64_t n, uint64_t align);
+/* Mark frames as used, or free again; their records must exist. */
+void frames_take(frames *f, uint64_t first, uint64_t n, frame_use use);
+void frames_give(frames *f, uint64_t first, uint64_t n);
+/* The record; NULL if the frame was never taken. */
+VM_INLINE frame *frames_at(const frames *f, uint64_t ppn)
+{
+    frame *c = ppn < f->count ? f->chunks[ppn / FRAME_CHUNK] : NULL;
+    return c ? &c[ppn % FRAME_CHUNK] : NULL;
+}
+VM_INLINE bool frames_is_free(const frames *f, uint64_t ppn)
+{
+    return !(f->used_bits[ppn / 64] >> ppn % 64 & 1);
+}
+const char *frames_check(const frames *f);
+
+#endif
