@@ -1,0 +1,185 @@
+# vmem: `make demo` shows it, `make test` tests it; both do all set-up.
+#
+#   all      build/vmem/core.so, build/libvmem-record.so, build/bin/vmem
+#   deps     look for what is needed again, and install what is missing
+#   demo     a recorded program through a small machine
+#   test     build with warnings as errors, check each file alone, run the specs
+#   lint     luacheck, clang-format, cppcheck and the rules of the house
+#   asan     the specs under AddressSanitizer and UndefinedBehaviorSanitizer
+#   bench    rates, as ratios within one run
+#   docs     write the reference anew from the tables in the code
+#   env      eval "$(make -s env)": use the build tree from any folder
+#   install  PREFIX=/usr/local, DESTDIR=
+#
+# Variables: CC, OPT (-O2), LUA, PREFIX, DESTDIR, SPEC (specs or options for
+# spec/run.lua), WERROR= to build with a compiler that warns of more.
+
+BUILD   := build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SPEC    ?=
+OPT     ?= -O2
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+.PHONY: all deps demo test check lint asan bench docs env install clean FORCE
+
+# --- what is needed: found (or installed) once, kept in build/config.mk -------
+
+ifneq ($(filter-out clean,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/config.mk
+endif
+
+$(BUILD)/config.mk: tools/deps.sh
+	@CC="$(CC)" LUA="$(LUA)" tools/deps.sh build $@
+
+ifneq ($(words $(CONFIG_FILES)),$(words $(wildcard $(CONFIG_FILES))))
+$(BUILD)/config.mk: FORCE
+endif
+
+deps:
+	@rm -f $(BUILD)/config.mk
+	@$(MAKE) --no-print-directory $(BUILD)/config.mk
+	@sed -n 's/^\(LUA[A-Z_]*\) := /\1 = /p' $(BUILD)/config.mk
+
+# --- building -----------------------------------------------------------------
+
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes
+WERROR ?= -Werror
+CSTD   := -std=c11 -D_GNU_SOURCE=
+LIBS   := -lz -lzstd -lpthread -lm
+
+ifneq ($(HAVE_LZMA),)
+CSTD += -DVM_HAVE_LZMA=1
+LIBS += -llzma
+endif
+
+# Lua's own functions come from the interpreter that loads the module.
+ifeq ($(shell uname -s),Darwin)
+SHARED := -bundle -undefined dynamic_lookup
+else
+SHARED := -shared
+endif
+
+COMPILE = $(CC) $(CSTD) $(OPT) -g -fPIC -fvisibility=hidden $(WARN) $(WERROR) $(LUA_CFLAGS) $(CFLAGS)
+
+SOURCES := $(sort $(wildcard src/*.c src/*/*.c))
+HEADERS := $(sort $(wildcard src/*.h src/*/*.h))
+FACE    := $(sort $(wildcard lua/vmem/*.lua))
+# The recorder is a library of its own: the files of src/record that are not
+# part of the one translation unit.
+UNIT     := $(addprefix src/,$(shell sed -n 's/^\#include "\(.*\.c\)".*/\1/p' src/vmem_all.c))
+RECORDER := $(filter-out $(UNIT),$(wildcard src/record/*.c))
+
+CORE   := $(BUILD)/vmem/core.so
+PLUGIN := $(if $(RECORDER),$(BUILD)/libvmem-record.so)
+
+all: $(CORE) $(PLUGIN) $(BUILD)/bin/vmem
+
+# Rewritten only when it would differ: another compiler or other flags rebuild.
+FLAGS := $(CC) $(CSTD) $(OPT) $(LUA_CFLAGS) $(CFLAGS) $(LDFLAGS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
+
+$(CORE): src/vmem_all.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -MF $(BUILD)/core.d $(SHARED) $(LDFLAGS) -o $@ $< $(LIBS)
+
+$(BUILD)/libvmem-record.so: $(RECORDER) $(wildcard src/record/*.h src/base/*.h) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $(RECORDER) -lpthread
+
+$(BUILD)/bin/vmem: bin/vmem tools/launcher.sh $(BUILD)/config.mk
+	@mkdir -p $(@D)
+	@tools/launcher.sh '$(LUA)' '$(CURDIR)/lua' '$(CURDIR)/$(BUILD)' >$@
+	@chmod +x $@
+
+-include $(BUILD)/core.d
+
+# A command that sees the build tree, whatever the caller's environment says.
+RUN = env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;' \
+    LUA_CPATH='$(CURDIR)/$(BUILD)/?.so;;' PATH='$(CURDIR)/$(BUILD)/bin':"$$PATH"
+
+# --- testing ------------------------------------------------------------------
+
+# Each file compiles alone: a header includes what it uses, a .c file too.
+CHECKS := $(patsubst %,$(BUILD)/check/%.ok,$(SOURCES) $(HEADERS))
+SYNTAX  = $(CC) $(CSTD) -fsyntax-only $(WARN) -Werror $(LUA_CFLAGS) -MMD -MP -MF $(@:.ok=.d) -MT $@
+
+check: $(CHECKS)
+
+$(BUILD)/check/%.c.ok: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@$(SYNTAX) $<
+	@touch $@
+
+$(BUILD)/check/%.h.ok: %.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	@$(SYNTAX) -x c $<
+	@touch $@
+
+-include $(CHECKS:.ok=.d)
+
+test: all check
+	@$(LUA) spec/run.lua $(SPEC)
+
+# A static host with the module preloaded: the sanitizers are then the
+# program's own, and leaks are reported with the names of their functions.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+HOST     := $(BUILD)/asan/host
+
+$(HOST): src/vmem_all.c spec/host.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@test -n "$(LUA_LIBS)" || { echo "vmem: no library of Lua 5.4 to link with (liblua5.4)" >&2; exit 1; }
+	$(CC) $(CSTD) -O1 -g $(SANITIZE) $(WARN) -Werror -DVM_DEBUG=1 $(LUA_CFLAGS) -MMD -MP -MF $(BUILD)/asan/core.d \
+	    -MT $@ -c -o $(BUILD)/asan/core.o src/vmem_all.c
+	$(CC) $(CSTD) -O1 -g $(SANITIZE) $(WARN) -Werror $(LUA_CFLAGS) -Wl,-E -o $@ spec/host.c \
+	    $(BUILD)/asan/core.o $(LUA_LIBS) $(LIBS)
+
+-include $(BUILD)/asan/core.d
+
+asan: $(HOST) all
+	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
+	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua $(SPEC)
+
+bench: all
+	@$(RUN) $(LUA) spec/bench/run.lua $(SPEC)
+
+demo: WERROR :=
+demo: all
+	@$(RUN) $(LUA) examples/demo.lua
+
+# --- lint ---------------------------------------------------------------------
+
+lint:
+	@CC="$(CC)" tools/deps.sh lint
+	@LUA="$(LUA)" tools/lint.sh
+
+docs: all
+	@$(RUN) $(LUA) tools/docs.lua
+
+# --- using and installing -----------------------------------------------------
+
+# LUA_PATH_5_4 would hide LUA_PATH: what it holds is kept, in LUA_PATH.
+env: all
+	@echo 'export LUA_PATH='\''$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;'\''"$${LUA_PATH_5_4:-$${LUA_PATH:-;}}"'
+	@echo 'export LUA_CPATH='\''$(CURDIR)/$(BUILD)/?.so;'\''"$${LUA_CPATH_5_4:-$${LUA_CPATH:-;}}"'
+	@echo 'unset LUA_PATH_5_4 LUA_CPATH_5_4'
+	@echo 'export PATH='\''$(CURDIR)/$(BUILD)/bin'\''":$$PATH"'
+
+LUADIR := $(PREFIX)/share/lua/5.4
+LIBDIR := $(PREFIX)/lib/lua/5.4
+
+install: WERROR :=
+install: all
+	install -d '$(DESTDIR)$(LUADIR)/vmem' '$(DESTDIR)$(LIBDIR)/vmem' '$(DESTDIR)$(PREFIX)/bin'
+	install -m 644 $(FACE) '$(DESTDIR)$(LUADIR)/vmem'
+	install -m 755 $(CORE) '$(DESTDIR)$(LIBDIR)/vmem'
+	$(if $(PLUGIN),install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)')
+	tools/launcher.sh '$(LUA)' '$(LUADIR)' '$(LIBDIR)' >'$(DESTDIR)$(PREFIX)/bin/vmem'
+	chmod 755 '$(DESTDIR)$(PREFIX)/bin/vmem'
+
+clean:
+	rm -rf $(BUILD)
