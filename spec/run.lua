@@ -9,7 +9,12 @@
 local folder = arg[0]:match("^(.*/)") or "./"
 package.path = folder .. "?.lua;" .. package.path
 local tree = require("tree")
-package.path = tree.root .. "/lua/?.lua;" .. tree.root .. "/lua/?/init.lua;" .. tree.root .. "/spec/?.lua;" .. package.path
+package.path = table.concat({
+    tree.root .. "/lua/?.lua",
+    tree.root .. "/lua/?/init.lua",
+    tree.root .. "/spec/?.lua",
+    package.path,
+}, ";")
 package.cpath = tree.build .. "/?.so;" .. package.cpath
 
 local exit = os.exit -- LuaUnit puts its own in place

@@ -44,9 +44,9 @@ PREFIXES='/usr/local /opt/homebrew/opt/lua@5.4 /usr/local/opt/lua@5.4 /opt/homeb
 
 find_lua() {
     FOUND_LUA=
-    for name in "$WANTED_LUA" lua5.4 lua-5.4 lua54 lua; do
+    for name in ${WANTED_LUA:+"$WANTED_LUA"} lua5.4 lua-5.4 lua54 lua; do
         for path in "$name" $(for p in $PREFIXES; do echo "$p/bin/$name"; done); do
-            [ -n "$name" ] && path=$(command -v "$path" 2>/dev/null) || continue
+            path=$(command -v "$path" 2>/dev/null) || continue
             if [ "$("$path" -e 'io.write(_VERSION)' 2>/dev/null </dev/null)" = "Lua 5.4" ]; then
                 FOUND_LUA=$path
                 return 0
@@ -183,7 +183,7 @@ run_logged() {
 
 install_missing() {
     all=$(packages "$COLUMN" "$@")
-    system= rocks=
+    system='' rocks=''
     for p in $all; do
         case $p in
         rock:*) rocks="$rocks ${p#rock:}" ;;
@@ -228,7 +228,7 @@ Type this, then make again:
 
 # need WHAT... [-- OPTIONAL...]: all of them present, or installed, or the end.
 need() {
-    required= optional= past=
+    required='' optional='' past=''
     for what in "$@"; do
         if [ "$what" = -- ]; then past=1
         elif [ -n "$past" ]; then optional="$optional $what"

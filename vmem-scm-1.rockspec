@@ -1,0 +1,47 @@
+rockspec_format = "3.0"
+package = "vmem"
+version = "scm-1"
+source = {
+   url = "git+file://.",
+}
+description = {
+   summary = "A virtual-memory laboratory",
+   detailed = [[
+      A whole virtual-memory machine that you script from Lua: TLBs, page
+      tables, caches, a paging kernel and traces of real programs, simulated
+      by a C core, access by access.
+   ]],
+   license = "MIT",
+}
+dependencies = {
+   "lua ~> 5.4",
+   "lpeg >= 1.0",
+   "argparse >= 0.7",
+   "dkjson >= 2.5",
+}
+test_dependencies = {
+   "luaunit >= 3.4",
+}
+external_dependencies = {
+   ZLIB = { header = "zlib.h" },
+   ZSTD = { header = "zstd.h" },
+}
+build = {
+   type = "builtin",
+   modules = {
+      ["vmem.core"] = {
+         sources = { "src/vmem_all.c" },
+         defines = { "_GNU_SOURCE=" },
+         libraries = { "z", "zstd", "pthread", "m" },
+         incdirs = { "$(ZLIB_INCDIR)", "$(ZSTD_INCDIR)" },
+         libdirs = { "$(ZLIB_LIBDIR)", "$(ZSTD_LIBDIR)" },
+      },
+   },
+   install = {
+      bin = { vmem = "bin/vmem" },
+   },
+}
+test = {
+   type = "command",
+   command = "make test",
+}
