@@ -39,8 +39,7 @@ $(BUILD)/config.mk: FORCE
 endif
 
 deps:
-	@rm -f $(BUILD)/config.mk
-	@$(MAKE) --no-print-directory $(BUILD)/config.mk
+	@CC="$(CC)" LUA="$(LUA)" tools/deps.sh build $(BUILD)/config.mk
 	@sed -n 's/^\(LUA[A-Z_]*\) := /\1 = /p' $(BUILD)/config.mk
 
 # --- building -----------------------------------------------------------------
@@ -117,7 +116,7 @@ $(BUILD)/check/%.c.ok: %.c $(BUILD)/flags
 
 $(BUILD)/check/%.h.ok: %.h $(BUILD)/flags
 	@mkdir -p $(@D)
-	@$(SYNTAX) -x c $<
+	@$(SYNTAX) -include $< -x c /dev/null
 	@touch $@
 
 -include $(CHECKS:.ok=.d)
