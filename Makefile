@@ -182,3 +182,5 @@ install: all
 
 clean:
 	rm -rf $(BUILD)
+	rm -f vmem/core.so libvmem-record.so src/*.o src/*/*.o # where LuaRocks builds
+	-@rmdir vmem 2>/dev/null
