@@ -180,7 +180,8 @@ install: all
 	tools/launcher.sh '$(LUA)' '$(LUADIR)' '$(LIBDIR)' >'$(DESTDIR)$(PREFIX)/bin/vmem'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/vmem'
 
+# The second line: what LuaRocks leaves where it builds.
 clean:
 	rm -rf $(BUILD)
-	rm -f vmem/core.so libvmem-record.so src/*.o src/*/*.o # where LuaRocks builds
-	-@rmdir vmem 2>/dev/null
+	@rm -f vmem/core.so libvmem-record.so src/*.o src/*/*.o
+	@rmdir vmem 2>/dev/null || true

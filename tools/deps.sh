@@ -22,7 +22,7 @@ TABLE='
      lua-headers   liblua5.4-dev   lua-devel           lua@5.4
      lpeg          lua-lpeg        lua-lpeg            rock:lpeg
      luaunit       lua-unit        rock:luaunit        rock:luaunit
-     argparse      lua-argparse    lua-argparse        rock:argparse
+     argparse      lua-argparse    rock:argparse       rock:argparse
      dkjson        lua-dkjson      rock:dkjson         rock:dkjson
      zlib          zlib1g-dev      zlib-devel          zlib
      zstd          libzstd-dev     libzstd-devel       zstd
@@ -181,49 +181,54 @@ run_logged() {
     $SUDO env DEBIAN_FRONTEND=noninteractive "$@" </dev/null >>"$LOG" 2>&1
 }
 
-install_missing() {
-    all=$(packages "$COLUMN" "$@")
-    system='' rocks=''
-    for p in $all; do
+# Sets SYSTEM and ROCKS, what provides "$@", and LINE, what a person would type.
+plan() {
+    SYSTEM='' ROCKS=''
+    for p in $(packages "$COLUMN" "$@"); do
         case $p in
-        rock:*) rocks="$rocks ${p#rock:}" ;;
-        *) system="$system $p" ;;
+        rock:*) ROCKS="$ROCKS ${p#rock:}" ;;
+        *) SYSTEM="$SYSTEM $p" ;;
         esac
     done
-    [ -z "$rocks" ] || have luarocks || system="$system luarocks"
-    line=
-    if [ -n "$system" ]; then line="$MANAGER$system"; fi
-    if [ -n "$rocks" ]; then line="${line:+$line && }luarocks --lua-version=5.4 install $rocks"; fi
+    [ -z "$ROCKS" ] || have luarocks || SYSTEM="$SYSTEM luarocks"
+    LINE=${SYSTEM:+$MANAGER$SYSTEM}
+    if [ -n "$ROCKS" ]; then
+        for p in $ROCKS; do LINE="${LINE:+$LINE && }luarocks --lua-version=5.4 install $p"; done
+    fi
+}
 
+install_missing() {
+    plan "$@"
     if [ -z "$MANAGER" ]; then
         die "missing: $*
-Install Lua 5.4 with its headers and the C libraries by your system's package manager
-(Debian calls the packages:$system), and the Lua modules, if it has none, by luarocks:
-    luarocks --lua-version=5.4 install lpeg luaunit argparse dkjson"
+There is no apt-get, brew or dnf here to install it with. Debian calls the packages
+   $SYSTEM
+and what is a Lua module comes by luarocks too, for example
+    luarocks --lua-version=5.4 install lpeg"
     fi
     if ! privilege; then
-        [ "$COLUMN" = 2 ] && line="apt-get update && $line"
+        [ "$COLUMN" = 2 ] && LINE="apt-get update && $LINE"
         have sudo && die "missing: $*
 Type this, then make again:
-    sudo sh -c '$line'"
+    sudo sh -c '$LINE'"
         die "missing: $*
 Type this, then make again:
-    su -c '$line'"
+    su -c '$LINE'"
     fi
 
     say "vmem: missing: $*"
-    say "vmem: ${SUDO:+$SUDO }$line"
+    say "vmem: ${SUDO:+$SUDO }$LINE"
     LOG=$(mktemp) || die "mktemp failed: is there a writable folder for temporary files?"
     # A first attempt without a new package list saves that list where it is current.
     # shellcheck disable=SC2086
-    if [ -n "$system" ] && ! run_logged $MANAGER $system; then
+    if [ -n "$SYSTEM" ] && ! run_logged $MANAGER $SYSTEM; then
         if [ "$COLUMN" = 2 ]; then
             run_logged apt-get update
-            run_logged $MANAGER $system
+            run_logged $MANAGER $SYSTEM
         fi
     fi
     # shellcheck disable=SC2086
-    for rock in $rocks; do run_logged luarocks --lua-version=5.4 install "$rock"; done
+    for rock in $ROCKS; do run_logged luarocks --lua-version=5.4 install "$rock"; done
 }
 
 # need WHAT... [-- OPTIONAL...]: all of them present, or installed, or the end.
@@ -251,9 +256,11 @@ need() {
         tail -n 15 "$LOG" >&2
         rm -f "$LOG"
         # shellcheck disable=SC2086
+        plan $MISSING
+        [ -n "$SUDO" ] && LINE="sudo sh -c '$LINE'"
         die "still missing:$MISSING
 Type this to see why:
-    ${SUDO:+$SUDO }$MANAGER $(packages "$COLUMN" $MISSING)"
+    $LINE"
     fi
     rm -f "$LOG"
 }
