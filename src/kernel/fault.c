@@ -5,8 +5,9 @@
 
 void kernel_invalidate(kernel *k, const space *s, uint64_t va)
 {
-    /* A space whose ASID is from before the last rollover has nothing cached. */
-    if (s->asid_generation == k->asid_generation)
+    /* A space whose ASID is from before the last rollover has nothing cached, and
+     * without ASIDs only the running one has. */
+    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
         mmu_invalidate(&k->hw->mmu, va, s->asid);
     k->n.shootdowns++;
 }

@@ -49,19 +49,19 @@ static uint64_t frames_next_free(const frames *f, uint64_t from)
     return at < f->count ? at : f->count;
 }
 
-uint64_t frames_find(const frames *f, uint64_t n, uint64_t align)
+uint64_t frames_find(const frames *f, uint64_t n, uint64_t align, uint64_t from, uint64_t stop)
 {
     if (f->free < n)
         return FRAME_NONE;
-    uint64_t at = frames_next_free(f, f->hint);
-    while (at + n <= f->count) {
+    uint64_t at = frames_next_free(f, from > f->hint ? from : f->hint);
+    while (at + n <= stop) {
         uint64_t aligned = align_up(at, align), k = 0;
         if (aligned != at) {
             at = frames_next_free(f, aligned);
             if (at % align)
                 continue;
         }
-        while (k < n && at + k < f->count && frames_is_free(f, at + k))
+        while (k < n && frames_is_free(f, at + k))
             k++;
         if (k == n)
             return at;

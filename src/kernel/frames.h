@@ -49,8 +49,9 @@ vm_status frames_init(frames *f, const vm_host *host, uint64_t count, vm_error *
 void frames_free(frames *f);
 /* Records of frames first .. first + n - 1 exist afterwards. */
 vm_status frames_reserve(frames *f, uint64_t first, uint64_t n, vm_error *e);
-/* Find n contiguous free frames, the first a multiple of `align`; FRAME_NONE. */
-uint64_t frames_find(const frames *f, uint64_t n, uint64_t align);
+/* Find n contiguous free frames from `from` on and below `stop`, the first a
+ * multiple of `align`; FRAME_NONE. */
+uint64_t frames_find(const frames *f, uint64_t n, uint64_t align, uint64_t from, uint64_t stop);
 /* Mark frames as used, or free again; their records must exist. */
 void frames_take(frames *f, uint64_t first, uint64_t n, frame_use use);
 void frames_give(frames *f, uint64_t first, uint64_t n);

@@ -83,6 +83,7 @@ typedef struct kernel_config {
     uint64_t resident_limit; /* pages of all processes in frames at once; 0: as fit */
     unsigned asid_bits;      /* 0: no ASIDs, a switch flushes */
     bool young_flush;        /* clearing A also drops the TLB entries */
+    bool stamped;            /* references need no call: the policy reads bits, or stamps serve */
     uint64_t seed;
 } kernel_config;
 
@@ -104,6 +105,8 @@ typedef struct kernel {
     const vm_host *host;
     kernel_config cfg;
     frames frames;
+    uint64_t low_frames; /* frames that a PTE can name; page tables live behind
+                            them where there is more memory than that */
     swap_area swap;
     policy *pol;
     process **processes; /* by pid; [0] unused */

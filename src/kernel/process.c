@@ -20,6 +20,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
         return vm_fail(e, VM_INVALID,
                        "dram.size and paging.page make %llu frames; the kernel manages 2^32 - 1",
                        (unsigned long long)count);
+    uint64_t low = UINT64_C(1) << (hw->mmu.g.pa_bits - hw->mmu.g.page_bits);
+    k->low_frames = count < low ? count : low;
     policy_config pc = {
         .sets = 1, .slots = (uint32_t)count, .seed = cfg->seed, .bits = reclaim_bits(k)};
     vm_status s = frames_init(&k->frames, host, count, e);
@@ -91,7 +93,7 @@ static void process_drop_space(kernel *k, space *s)
         kernel_release(k, s, va, &at);
         va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
     }
-    if (s->asid_generation == k->asid_generation)
+    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
         mmu_flush_asid(&k->hw->mmu, s->asid);
     kernel_free_tables(k, s);
     if (k->running == s)
@@ -120,7 +122,7 @@ static vm_status process_make(kernel *k, space *s, const char *name, process **o
 
 vm_status process_new(kernel *k, const char *name, process **out, vm_error *e)
 {
-    space *s;
+    space *s = NULL;
     vm_status st = process_space(k, &s, e);
     if (st != VM_OK)
         return st;
@@ -269,6 +271,8 @@ static const char *check_tlb(const kernel *k, const tlb *t)
         uint64_t va = sign_extend(tlb_tag_vpn(e->tag) << m->g.shift[level], m->g.va_bits);
         pt_place at = pt_lookup(&m->g, &k->hw->mem, owner->root, va);
         const pte_format *f = m->g.format;
+        if (at.pte & f->unknown && !(at.pte & f->present))
+            continue; /* state set by hand: nobody gave this PTE */
         if (!(at.pte & f->present) || at.level != level || pte_ppn(f, at.pte) != e->pay >> 8)
             return "tlb: an entry maps what its PTE does not";
         if ((e->pay & TLB_W && !(at.pte & f->write)) || (e->pay & TLB_D && !(at.pte & f->dirty)))

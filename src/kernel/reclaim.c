@@ -101,8 +101,13 @@ vm_status reclaim_make_room(kernel *k, vm_error *e)
 vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uint64_t *ppn,
                        vm_error *e)
 {
+    uint64_t from = 0, stop = k->low_frames;
+    if (use == FRAME_TABLE && k->frames.count > k->low_frames) {
+        from = k->low_frames;
+        stop = k->frames.count;
+    }
     for (;;) {
-        uint64_t at = frames_find(&k->frames, n, align);
+        uint64_t at = frames_find(&k->frames, n, align, from, stop);
         if (at != FRAME_NONE) {
             vm_status s = frames_reserve(&k->frames, at, n, e);
             if (s == VM_OK)

@@ -1,0 +1,386 @@
+#include "lua_machine.h"
+
+#include <stdio.h>
+
+static lua_machine *machine_box(lua_State *L, int idx)
+{
+    return luaL_checkudata(L, idx, LUA_MACHINE);
+}
+
+lua_machine *lua_check_machine(lua_State *L, int idx)
+{
+    lua_machine *box = machine_box(L, idx);
+    if (!box->m)
+        luaL_argerror(L, idx, "this machine is closed");
+    if (box->busy)
+        luaL_argerror(L, idx, "this machine is busy with a replay");
+    return box;
+}
+
+/* --- options ------------------------------------------------------------------- */
+
+/* core.option_rows() -> list of { name, kind, default, min, max, doc, choices } */
+static int machine_option_rows(lua_State *L)
+{
+    machine_options o;
+    options_init(&o);
+    lua_newtable(L);
+    for (lua_Integer i = 0; option_rows[i].name; i++) {
+        const option_row *r = &option_rows[i];
+        lua_createtable(L, 0, 7);
+        lua_pushstring(L, r->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, option_kind_names[r->kind]);
+        lua_setfield(L, -2, "kind");
+        lua_pushstring(L, r->doc);
+        lua_setfield(L, -2, "doc");
+        if (r->kind == OPTION_NAME) {
+            lua_pushstring(L, r->choice((int)option_get(&o, r)));
+            lua_setfield(L, -2, "default");
+            lua_newtable(L);
+            for (int k = 0; r->choice(k); k++) {
+                lua_pushstring(L, r->choice(k));
+                lua_rawseti(L, -2, k + 1);
+            }
+            lua_setfield(L, -2, "choices");
+        } else if (r->kind == OPTION_LIST) {
+            lua_newtable(L);
+            for (int k = 0; k < o.levels_count; k++) {
+                lua_pushinteger(L, o.levels[k]);
+                lua_rawseti(L, -2, k + 1);
+            }
+            lua_setfield(L, -2, "default");
+        } else {
+            if (r->kind == OPTION_BOOL)
+                lua_pushboolean(L, r->value != 0);
+            else
+                lua_pushinteger(L, r->value);
+            lua_setfield(L, -2, "default");
+            lua_pushinteger(L, r->min);
+            lua_setfield(L, -2, "min");
+            lua_pushinteger(L, r->max);
+            lua_setfield(L, -2, "max");
+        }
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* Set the option named by the string at -2 to the value at -1. */
+static vm_status machine_set_option(lua_State *L, machine_options *o, vm_error *e)
+{
+    const char *name = lua_tostring(L, -2);
+    int64_t list[PT_LEVELS_MAX];
+    size_t n = 0;
+    switch (lua_type(L, -1)) {
+    case LUA_TSTRING:
+        return options_set_name(o, name, lua_tostring(L, -1), e);
+    case LUA_TBOOLEAN: {
+        const option_row *r = option_find(name);
+        if (r && r->kind != OPTION_BOOL)
+            return vm_fail(e, VM_INVALID, "%s is a boolean, but takes a %s", name,
+                           option_kind_names[r->kind]);
+        return options_set(o, name, lua_toboolean(L, -1), e);
+    }
+    case LUA_TNUMBER: {
+        int whole;
+        int64_t v = lua_tointegerx(L, -1, &whole);
+        if (!whole)
+            return vm_fail(e, VM_INVALID, "%s is %f, but takes a whole number", name,
+                           lua_tonumber(L, -1));
+        return options_set(o, name, v, e);
+    }
+    case LUA_TTABLE:
+        n = lua_rawlen(L, -1);
+        for (size_t i = 0; i < n && i < PT_LEVELS_MAX; i++) {
+            lua_rawgeti(L, -1, (lua_Integer)i + 1);
+            int whole;
+            list[i] = lua_tointegerx(L, -1, &whole);
+            lua_pop(L, 1);
+            if (!whole)
+                return vm_fail(e, VM_INVALID, "%s: item %zu is not a whole number", name, i + 1);
+        }
+        return options_set_list(o, name, list, n, e);
+    default:
+        return vm_fail(e, VM_INVALID, "%s is a %s, which no option takes", name,
+                       luaL_typename(L, -1));
+    }
+}
+
+/* core.machine{ ["dram.size"] = n, ... } -> machine; raises on wrong options. */
+static int machine_open(lua_State *L)
+{
+    machine_options o;
+    vm_error e;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    options_init(&o);
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            return luaL_error(L, "an option's name is a %s, not a string", luaL_typename(L, -2));
+        if (machine_set_option(L, &o, &e) != VM_OK)
+            return lua_raise(L, &e);
+    }
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 0);
+    box->m = NULL;
+    box->busy = false;
+    luaL_setmetatable(L, LUA_MACHINE);
+    vm_host host = lua_host(L);
+    if (machine_new(&host, &o, &box->m, &e) != VM_OK)
+        return lua_raise(L, &e);
+    return 1;
+}
+
+/* --- methods ---------------------------------------------------------------------- */
+
+static int machine_close(lua_State *L)
+{
+    lua_machine *box = machine_box(L, 1);
+    if (box->busy)
+        return luaL_error(L, "this machine is busy with a replay and can't be closed");
+    machine_delete(box->m);
+    box->m = NULL;
+    return 0;
+}
+
+static int machine_gc(lua_State *L)
+{
+    lua_machine *box = machine_box(L, 1);
+    machine_delete(box->m);
+    box->m = NULL;
+    return 0;
+}
+
+static int machine_tostring(lua_State *L)
+{
+    lua_machine *box = machine_box(L, 1);
+    if (!box->m) {
+        lua_pushliteral(L, "vmem.machine: closed");
+        return 1;
+    }
+    const machine *m = box->m;
+    char text[200];
+    snprintf(text, sizeof text,
+             "vmem.machine: %s, %llu-byte pages, %llu frames (%llu free), policy %s, clock %llu",
+             m->opt.paging ? m->hw.mmu.g.format->name : "paging off",
+             (unsigned long long)kernel_page(&m->kernel),
+             (unsigned long long)m->kernel.frames.count, (unsigned long long)m->kernel.frames.free,
+             m->kernel.pol->cls->name, (unsigned long long)machine_clock(m));
+    lua_pushstring(L, text);
+    return 1;
+}
+
+/* m:_spawn(name) -> process */
+static int machine_spawn(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    process *p;
+    vm_error e;
+    if (process_new(&box->m->kernel, luaL_optstring(L, 2, ""), &p, &e) != VM_OK)
+        return lua_raise(L, &e);
+    lua_push_process(L, 1, p);
+    return 1;
+}
+
+static int machine_processes(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (uint32_t pid = 1; pid < box->m->kernel.process_count; pid++) {
+        const process *p = process_find(&box->m->kernel, pid);
+        if (!p->space)
+            continue;
+        lua_push_process(L, 1, p);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+static void machine_push_stat(void *ud, const char *name, const char *unit, const char *doc,
+                              uint64_t value)
+{
+    lua_State *L = ud;
+    (void)unit;
+    (void)doc;
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static void machine_push_doc(void *ud, const char *name, const char *unit, const char *doc,
+                             uint64_t value)
+{
+    lua_State *L = ud;
+    (void)value;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, unit);
+    lua_setfield(L, -2, "unit");
+    lua_pushstring(L, doc);
+    lua_setfield(L, -2, "doc");
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
+/* m:_stats() -> { ["tlb.l1d.misses"] = n, ... } */
+static int machine_stats(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    lua_newtable(L);
+    machine_visit_stats(box->m, machine_push_stat, L);
+    return 1;
+}
+
+/* m:_stat_rows() -> list of { name, unit, doc } */
+static int machine_stat_rows(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    lua_newtable(L);
+    machine_visit_stats(box->m, machine_push_doc, L);
+    return 1;
+}
+
+static int machine_reset(lua_State *L)
+{
+    machine_reset_counters(lua_check_machine(L, 1)->m);
+    return 0;
+}
+
+static int machine_clock_(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)machine_clock(lua_check_machine(L, 1)->m));
+    return 1;
+}
+
+/* m:check() -> true, or nil and the first invariant broken */
+static int machine_check_(lua_State *L)
+{
+    const char *broken = machine_check(lua_check_machine(L, 1)->m);
+    if (!broken) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, broken);
+    return 2;
+}
+
+/* m:_options() -> { ["dram.size"] = value, ... } */
+static int machine_get_options(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    const machine_options *o = &box->m->opt;
+    lua_newtable(L);
+    for (const option_row *r = option_rows; r->name; r++) {
+        int64_t v = option_get(o, r);
+        if (r->kind == OPTION_NAME) {
+            lua_pushstring(L, r->choice((int)v));
+        } else if (r->kind == OPTION_BOOL) {
+            lua_pushboolean(L, v != 0);
+        } else if (r->kind == OPTION_LIST) {
+            lua_newtable(L);
+            for (int k = 0; k < o->levels_count; k++) {
+                lua_pushinteger(L, o->levels[k]);
+                lua_rawseti(L, -2, k + 1);
+            }
+        } else {
+            lua_pushinteger(L, v);
+        }
+        lua_setfield(L, -2, r->name);
+    }
+    return 1;
+}
+
+static void push_field(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+/* m:meminfo() -> frames and swap, in pages */
+static int machine_meminfo(lua_State *L)
+{
+    const machine *m = lua_check_machine(L, 1)->m;
+    uint64_t tables = 0;
+    for (size_t i = 1; i < m->kernel.space_count; i++)
+        tables += m->kernel.spaces[i] ? m->kernel.spaces[i]->tables : 0;
+    lua_createtable(L, 0, 8);
+    push_field(L, "page", kernel_page(&m->kernel));
+    push_field(L, "frames", m->kernel.frames.count);
+    push_field(L, "free", m->kernel.frames.free);
+    push_field(L, "resident", m->kernel.resident);
+    push_field(L, "tables", tables);
+    push_field(L, "swap", m->kernel.swap.slots);
+    push_field(L, "swap_used", m->kernel.swap.used);
+    push_field(L, "host_bytes", m->hw.mem.committed * DRAM_BLOCK);
+    return 1;
+}
+
+/* m:_set_memory(pa, bytes): the bytes are in DRAM, nothing is counted */
+static int machine_set_memory(lua_State *L)
+{
+    machine *m = lua_check_machine(L, 1)->m;
+    uint64_t pa = (uint64_t)luaL_checkinteger(L, 2);
+    size_t n;
+    const char *bytes = luaL_checklstring(L, 3, &n);
+    if (n > m->hw.mem.size || pa > m->hw.mem.size - n)
+        return luaL_error(L, "%d bytes at physical address %d end beyond DRAM", (int)n, (int)pa);
+    if (!dram_write(&m->hw.mem, pa, bytes, n))
+        return luaL_error(L, "not enough host memory for the simulated DRAM");
+    return 0;
+}
+
+/* m:_set_line(cache name, line number, dirty) */
+static int machine_set_line(lua_State *L)
+{
+    machine *m = lua_check_machine(L, 1)->m;
+    const char *name = luaL_checkstring(L, 2);
+    uint64_t line = (uint64_t)luaL_checkinteger(L, 3);
+    vm_error e;
+    for (unsigned i = 0; i < m->hw.cache_count; i++) {
+        cache *c = &m->hw.caches[i];
+        if (strcmp(c->cfg.name, name) != 0)
+            continue;
+        if (line << c->line_bits >= m->hw.mem.size)
+            return luaL_error(L, "line %d of cache %s is beyond DRAM", (int)line, name);
+        if (cache_set(c, line, lua_toboolean(L, 4), &e) != VM_OK)
+            return lua_raise(L, &e);
+        return 0;
+    }
+    return luaL_error(L, "the machine has no cache %s", name);
+}
+
+void lua_open_machine(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"close", machine_close},
+        {"_spawn", machine_spawn},
+        {"processes", machine_processes},
+        {"_stats", machine_stats},
+        {"_stat_rows", machine_stat_rows},
+        {"reset_stats", machine_reset},
+        {"clock", machine_clock_},
+        {"check", machine_check_},
+        {"_options", machine_get_options},
+        {"meminfo", machine_meminfo},
+        {"_set_memory", machine_set_memory},
+        {"_set_line", machine_set_line},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"machine", machine_open}, {"option_rows", machine_option_rows}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+    luaL_newmetatable(L, LUA_MACHINE);
+    lua_pushcfunction(L, machine_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, machine_close);
+    lua_setfield(L, -2, "__close");
+    lua_pushcfunction(L, machine_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */
+    lua_pop(L, 1);
+    lua_open_process(L);
+    lua_open_replay(L);
+}

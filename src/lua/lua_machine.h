@@ -1,0 +1,48 @@
+/* lua_machine.h: machines and processes as Lua objects.
+ *
+ * A machine is a userdata that owns the C machine; a process is a handle (pid)
+ * that keeps its machine alive by a user value and owns nothing. While C works
+ * on a machine for longer than one call (a replay, whose trace may call back
+ * into Lua), the machine is busy: closing it or starting on it again is an error.
+ */
+#ifndef VM_LUA_MACHINE_H
+#define VM_LUA_MACHINE_H
+
+#include "util.h"
+
+#include "../machine.h"
+
+typedef struct lua_machine {
+    machine *m; /* NULL: closed */
+    bool busy;
+} lua_machine;
+
+typedef struct lua_process {
+    lua_machine *owner; /* alive: it is the handle's user value 1 */
+    uint32_t pid;
+} lua_process;
+
+/* The open machine at idx; raises otherwise. */
+lua_machine *lua_check_machine(lua_State *L, int idx);
+/* The process at idx; `*p` has ended if its space is NULL. */
+lua_process *lua_check_process(lua_State *L, int idx, process **p);
+/* The same, but it must be alive. */
+lua_process *lua_check_live(lua_State *L, int idx, process **p);
+/* Push a handle of the process; the machine's userdata is at `machine_idx`. */
+void lua_push_process(lua_State *L, int machine_idx, const process *p);
+/* Raise what a failed access says; a fault for good ends the process first. */
+int lua_raise_access(lua_State *L, machine *m, process *p, vm_status s, const fault_info *info,
+                     const vm_error *e);
+/* Push the fault object of `info`. */
+void lua_push_fault(lua_State *L, const fault_info *info);
+
+/* Each adds functions to the core table, or methods to a table on the top. */
+void lua_open_process(lua_State *L); /* core table on the top */
+void lua_open_explain(lua_State *L); /* process methods on the top */
+void lua_open_replay(lua_State *L);  /* core table on the top */
+
+#define LUA_MACHINE "vmem.machine"
+#define LUA_PROCESS "vmem.process"
+#define LUA_FAULT   "vmem.fault"
+
+#endif

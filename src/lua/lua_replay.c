@@ -1,0 +1,144 @@
+/* lua_replay.c: a replay in steps, so that Lua can show progress in between.
+ *
+ * core.replay(process, trace) -> replay;  r:step(n) -> accesses so far, ended?
+ * While a step runs, the machine is busy: the trace may call back into Lua.
+ */
+#include "lua_machine.h"
+#include "lua_trace.h"
+
+#include "../trace/replay.h"
+
+#define LUA_REPLAY "vmem.replay"
+
+typedef struct lua_replay {
+    lua_machine *owner; /* alive: the process is user value 1 */
+    replay r;
+    trace_cursor *cursor; /* alive: its guard is user value 2 */
+    trace_block block;
+    size_t at; /* records of the block that are done */
+    bool open, ended;
+} lua_replay;
+
+static int replay_close(lua_State *L)
+{
+    lua_replay *x = luaL_checkudata(L, 1, LUA_REPLAY);
+    if (x->open)
+        replay_end(&x->r);
+    x->open = false;
+    if (lua_getiuservalue(L, 1, 2) == LUA_TUSERDATA)
+        lua_trace_done(L, -1);
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, 2);
+    return 0;
+}
+
+static int replay_open(lua_State *L)
+{
+    process *p;
+    vm_error e;
+    lua_process *h = lua_check_live(L, 1, &p);
+    lua_replay *x = lua_newuserdatauv(L, sizeof *x, 2);
+    memset(x, 0, sizeof *x);
+    luaL_setmetatable(L, LUA_REPLAY);
+    x->owner = h->owner;
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    x->cursor = lua_trace_cursor(L, 2);
+    lua_setiuservalue(L, -2, 2);
+    if (replay_begin(&x->r, h->owner->m, p, &e) != VM_OK)
+        return lua_raise(L, &e);
+    x->open = true;
+    return 1;
+}
+
+/* The body of a step; `*e` says why it ended early. */
+static vm_status replay_advance(lua_replay *x, uint64_t n, vm_error *e)
+{
+    uint64_t until = x->r.accesses + n;
+    while (x->r.accesses < until && !x->ended) {
+        if (x->at == x->block.count) {
+            vm_status s = trace_next(x->cursor, &x->block, e);
+            x->at = 0;
+            if (s != VM_OK) {
+                x->block.count = 0;
+                return s;
+            }
+            if (x->block.count == 0) {
+                x->ended = true;
+                break;
+            }
+        }
+        trace_block rest = x->block;
+        rest.records += x->at;
+        rest.count -= x->at;
+        if (rest.count > until - x->r.accesses)
+            rest.count = (size_t)(until - x->r.accesses);
+        size_t ran;
+        vm_status s = replay_block(&x->r, &rest, &ran, e);
+        x->at += ran;
+        if (s != VM_OK)
+            return s;
+    }
+    return VM_OK;
+}
+
+/* r:step(n) -> accesses replayed in all, true at the end */
+static int replay_step(lua_State *L)
+{
+    lua_replay *x = luaL_checkudata(L, 1, LUA_REPLAY);
+    lua_Integer n = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, n > 0, 2, "a step is 1 access or more");
+    if (!x->open)
+        return luaL_error(L, "this replay is closed");
+    if (!x->owner->m)
+        return luaL_error(L, "the machine of this replay is closed");
+    if (x->owner->busy)
+        return luaL_error(L, "the machine is busy with a replay already");
+    vm_error e;
+    x->owner->busy = true;
+    vm_status s = replay_advance(x, (uint64_t)n, &e);
+    x->owner->busy = false;
+    if (s == VM_FAULT) {
+        process *p = process_find(&x->owner->m->kernel, x->r.fault.pid);
+        return lua_raise_access(L, x->owner->m, p, s, &x->r.fault, &e);
+    }
+    if (s != VM_OK)
+        return lua_raise(L, &e);
+    lua_pushinteger(L, (lua_Integer)x->r.accesses);
+    lua_pushboolean(L, x->ended);
+    return 2;
+}
+
+/* r:result() -> { accesses, events, processes, mapped, refused } */
+static int replay_result(lua_State *L)
+{
+    lua_replay *x = luaL_checkudata(L, 1, LUA_REPLAY);
+    lua_createtable(L, 0, 5);
+    lua_pushinteger(L, (lua_Integer)x->r.accesses);
+    lua_setfield(L, -2, "accesses");
+    lua_pushinteger(L, (lua_Integer)x->r.events);
+    lua_setfield(L, -2, "events");
+    lua_pushinteger(L, (lua_Integer)x->r.processes);
+    lua_setfield(L, -2, "processes");
+    lua_pushinteger(L, (lua_Integer)x->r.mapped);
+    lua_setfield(L, -2, "mapped");
+    lua_pushinteger(L, (lua_Integer)x->r.skipped_events);
+    lua_setfield(L, -2, "refused");
+    return 1;
+}
+
+void lua_open_replay(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"step", replay_step}, {"result", replay_result}, {"close", replay_close}, {NULL, NULL}};
+    lua_pushcfunction(L, replay_open);
+    lua_setfield(L, -2, "replay");
+    luaL_newmetatable(L, LUA_REPLAY);
+    lua_pushcfunction(L, replay_close);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, replay_close);
+    lua_setfield(L, -2, "__close");
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

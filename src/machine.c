@@ -1,0 +1,354 @@
+#include "machine.h"
+
+/* --- one access, told plainly ----------------------------------------------------- */
+
+/* n bytes of one page at pa, as the caches see them. */
+static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
+{
+    traffic t = kind == ACCESS_FETCH ? TRAFFIC_FETCH : TRAFFIC_DATA;
+    bool write = kind == ACCESS_STORE;
+    cache *c = t == TRAFFIC_FETCH ? m->hw.l1i : m->hw.l1d;
+    if (!c) {
+        m->hw.memory.writes += write;
+        m->hw.memory.reads[t] += !write;
+        if (m->hw.cache_probe)
+            m->hw.cache_probe->memory(m->hw.cache_probe->ud, pa, write, t);
+        return;
+    }
+    uint64_t first = pa >> c->line_bits, last = (pa + n - 1) >> c->line_bits;
+    m->n.line_straddles += first != last;
+    if (m->opt.straddle) {
+        cache_access_once(c, pa, n, write, t);
+        return;
+    }
+    for (uint64_t line = first; line <= last; line++)
+        cache_access(c, line, write, t);
+}
+
+/* A hit must be known to policies that count every reference. */
+static void machine_touch(machine *m, uint64_t pa, access_kind kind)
+{
+    policy *pol = m->kernel.pol;
+    uint64_t ppn = pa >> m->hw.mmu.g.page_bits;
+    const frame *f = frames_at(&m->kernel.frames, ppn);
+    if (f && f->use == FRAME_USER)
+        pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
+}
+
+/* The kernel serves the fault, or somebody mends its cause and the kernel then does. */
+static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, access_kind kind,
+                                           mmu_fault why, fault_info *info, vm_error *e)
+{
+    for (;;) {
+        vm_status s = kernel_fault(&m->kernel, p, va, kind, why, info, e);
+        if (s != VM_FAULT || !m->mend || why == MMU_UNKNOWN || strcmp(info->signal, "SIGSEGV") != 0)
+            return s;
+        s = m->mend(m->mend_ud, m, p, info, e);
+        if (s != VM_OK)
+            return s;
+    }
+}
+
+/* Translate, mending faults, until the address is there or never will be. */
+static vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind,
+                                   uint64_t *pa, fault_info *info, vm_error *e)
+{
+    for (;;) {
+        mmu_fault fault = mmu_translate(&m->hw.mmu, va, kind, pa);
+        if (VM_LIKELY(fault == MMU_OK))
+            break;
+        vm_status s = machine_serve(m, p, va, kind, fault, info, e);
+        if (m->fault_probe)
+            m->fault_probe(m->fault_ud, va, kind, fault, s);
+        if (s != VM_OK)
+            return s;
+    }
+    if (m->kernel.pol->cls->exact && m->hw.mmu.paging)
+        machine_touch(m, *pa, kind);
+    return VM_OK;
+}
+
+/* A policy of a TLB or cache that failed in the midst of an access: told once. */
+static vm_status machine_failed(machine *m, vm_error *e)
+{
+    vm_status s = m->hw.mmu.failed;
+    m->hw.mmu.failed = VM_OK;
+    for (unsigned i = 0; i < m->hw.cache_count; i++) {
+        if (s == VM_OK)
+            s = m->hw.caches[i].failed;
+        m->hw.caches[i].failed = VM_OK;
+    }
+    if (s != VM_OK && e)
+        *e = m->error;
+    return s;
+}
+
+/* Calls to translate each page's piece of the range, then do `piece` with it. */
+typedef bool machine_piece(machine *m, void *ud, uint64_t pa, uint32_t n);
+
+static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t size,
+                                access_kind kind, machine_piece *piece, void *ud, fault_info *info,
+                                vm_error *e)
+{
+    uint64_t page = UINT64_C(1) << m->hw.mmu.g.page_bits, pa;
+    if (VM_UNLIKELY(size - 1 > UINT64_MAX - va)) {
+        *info = (fault_info){"SIGSEGV", "MAPERR", va, kind, p->pid};
+        return vm_fail(e, VM_FAULT, "SIGSEGV");
+    }
+    kernel_switch(&m->kernel, p);
+    m->n.page_straddles += (va & (page - 1)) + size > page;
+    while (size) {
+        uint64_t room = page - (va & (page - 1)), n = size < room ? size : room;
+        vm_status s = machine_translate(m, p, va, kind, &pa, info, e);
+        if (s == VM_OK && !m->hw.mmu.paging && n > m->hw.mem.size - pa) {
+            *info = (fault_info){"SIGBUS", "ADRERR", va, kind, p->pid};
+            s = vm_fail(e, VM_FAULT, "SIGBUS");
+        }
+        if (s == VM_OK)
+            machine_cache(m, pa, (uint32_t)n, kind);
+        if (s == VM_OK && piece && !piece(m, ud, pa, (uint32_t)n))
+            s = vm_fail_nomem(e, "the simulated DRAM");
+        if (s == VM_OK)
+            s = machine_failed(m, e);
+        if (s != VM_OK)
+            return s;
+        va += n;
+        size -= n;
+    }
+    return VM_OK;
+}
+
+static vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
+                             machine_piece *piece, void *ud, fault_info *info, vm_error *e)
+{
+    /* cachegrind's accounting cuts data to its smallest line and takes a modify
+     * for a read */
+    bool modify = kind == ACCESS_MODIFY;
+    if (m->opt.straddle && kind != ACCESS_FETCH && m->hw.l1d) {
+        uint64_t shortest = UINT64_C(1) << m->hw.l1d->line_bits;
+        if (m->hw.l1i->line_bits < m->hw.l1d->line_bits)
+            shortest = UINT64_C(1) << m->hw.l1i->line_bits;
+        size = size < shortest ? size : shortest;
+    }
+    vm_status s = VM_OK;
+    if (kind == ACCESS_FETCH) {
+        s = machine_pieces(m, p, va, size, kind, piece, ud, info, e);
+        m->n.fetches += s == VM_OK;
+        return s;
+    }
+    if (kind == ACCESS_LOAD || modify) {
+        s = machine_pieces(m, p, va, size, ACCESS_LOAD, piece, ud, info, e);
+        m->n.loads += s == VM_OK;
+    }
+    if (s == VM_OK && (kind == ACCESS_STORE || (modify && !m->opt.straddle))) {
+        s = machine_pieces(m, p, va, size, ACCESS_STORE, piece, ud, info, e);
+        m->n.stores += s == VM_OK;
+    }
+    m->n.modifies += modify && s == VM_OK;
+    return s;
+}
+
+vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, access_kind kind,
+                         fault_info *info, vm_error *e)
+{
+    return machine_one(m, p, va, size, kind, NULL, NULL, info, e);
+}
+
+static bool machine_move_out(machine *m, void *ud, uint64_t pa, uint32_t n)
+{
+    uint8_t **to = ud;
+    dram_read(&m->hw.mem, pa, *to, n);
+    *to += n;
+    return true;
+}
+
+static bool machine_move_in(machine *m, void *ud, uint64_t pa, uint32_t n)
+{
+    const uint8_t **from = ud;
+    bool ok = dram_write(&m->hw.mem, pa, *from, n);
+    *from += n;
+    return ok;
+}
+
+vm_status machine_read(machine *m, process *p, uint64_t va, void *to, size_t n, access_kind kind,
+                       fault_info *info, vm_error *e)
+{
+    uint8_t *out = to;
+    return machine_one(m, p, va, n, kind, machine_move_out, &out, info, e);
+}
+
+vm_status machine_write(machine *m, process *p, uint64_t va, const void *from, size_t n,
+                        fault_info *info, vm_error *e)
+{
+    const uint8_t *in = from;
+    return machine_one(m, p, va, n, ACCESS_STORE, machine_move_in, &in, info, e);
+}
+
+bool machine_peek(const machine *m, const process *p, uint64_t va, uint64_t *pa)
+{
+    const pt_geometry *g = &m->hw.mmu.g;
+    if (!m->hw.mmu.paging) {
+        *pa = va;
+        return va < m->hw.mem.size;
+    }
+    if (!pt_canonical(g, va) || !p->space || !p->space->root_ok)
+        return false;
+    pt_place at = pt_lookup(g, &m->hw.mem, p->space->root, va);
+    if (!(at.pte & g->format->present) || !pte_is_leaf(g->format, at.pte, at.level))
+        return false;
+    *pa = (pte_ppn(g->format, at.pte) << g->page_bits) | (va & low_mask(g->shift[at.level]));
+    return true;
+}
+
+/* --- runs of records ----------------------------------------------------------------- */
+
+/* Where one kind of access meets its most recent entries: the first way of the
+ * L1 TLB set and of the L1 cache set, both in order of recency. */
+typedef struct front {
+    const tlb_entry *tlb;
+    const uint32_t *tags;
+    uint32_t tlb_mask, tlb_ways, tag_mask, tag_ways;
+} front;
+
+static bool front_of(const machine *m, bool fetch, front *f)
+{
+    const mmu *u = &m->hw.mmu;
+    const cache *c = fetch ? m->hw.l1i : m->hw.l1d;
+    const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
+    if (!c || !t || !t->ordered || !c->packed || c->line_bits > u->g.page_bits)
+        return false;
+    if (!fetch && !(c->fast_writes && c->allocate))
+        return false;
+    *f = (front){t->e, c->packed, t->set_mask, t->ways, c->set_mask, c->ways};
+    return true;
+}
+
+/* What the hits that were answered in line would have counted. */
+static void run_settle(machine *m, const uint64_t hits[4])
+{
+    uint64_t data = hits[ACCESS_LOAD] + hits[ACCESS_STORE] + 2 * hits[ACCESS_MODIFY];
+    m->n.fetches += hits[ACCESS_FETCH];
+    m->n.loads += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
+    m->n.stores += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
+    m->n.modifies += hits[ACCESS_MODIFY];
+    if (hits[ACCESS_FETCH]) {
+        m->hw.mmu.chain[1][0]->n.lookups += hits[ACCESS_FETCH];
+        m->hw.l1i->n.refs[0][TRAFFIC_FETCH] += hits[ACCESS_FETCH];
+    }
+    if (data) {
+        m->hw.mmu.chain[0][0]->n.lookups += data;
+        m->hw.l1d->n.refs[0][TRAFFIC_DATA] += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
+        m->hw.l1d->n.refs[1][TRAFFIC_DATA] += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
+    }
+}
+
+static vm_status run_fast(machine *m, process *p, uint16_t task, const access_record *r, size_t n,
+                          size_t *done, const front fronts[2], fault_info *info, vm_error *e)
+{
+    static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
+                                      TLB_R | TLB_W | TLB_U | TLB_D};
+    static const uint32_t any_dirty[4] = {1, 1, 0, 0};
+    const unsigned page_bits = m->hw.mmu.g.page_bits, line_bits = m->hw.l1d->line_bits;
+    const uint64_t page_mask = low_mask(page_bits), line_mask = low_mask(line_bits);
+    const uint64_t limit = UINT64_C(1) << (m->hw.mmu.g.va_bits - m->hw.mmu.g.canonical);
+    const uint64_t asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
+    policy *pol = m->kernel.pol;
+    const bool stamps = pol->cls->exact;
+    uint64_t hits[4] = {0}, packed = 0;
+    vm_status s = VM_OK;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        const uint64_t va = r[i].addr;
+        const unsigned kind = r[i].kind & 7;
+        if (VM_UNLIKELY((kind > ACCESS_MODIFY) | (r[i].task != task)))
+            break;
+        const front *f = &fronts[kind == ACCESS_FETCH];
+        const uint64_t vpn = va >> page_bits;
+        const tlb_entry *t = f->tlb + (size_t)((uint32_t)vpn & f->tlb_mask) * f->tlb_ways;
+        const uint64_t pay = t->pay;
+        const uint32_t line =
+            (uint32_t)((pay >> 8 << (page_bits - line_bits)) | (va & page_mask) >> line_bits);
+        const uint32_t tag = f->tags[(size_t)(line & f->tag_mask) * f->tag_ways];
+        if (VM_LIKELY((t->tag == (vpn << 19 | asid_tag)) & ((pay & needs[kind]) == needs[kind]) &
+                      ((tag | any_dirty[kind]) == (line << 1 | 1)) & (va < limit) &
+                      ((va & line_mask) + r[i].size <= line_mask + 1))) {
+            packed += UINT64_C(1) << 16 * kind;
+            if (stamps)
+                pol->stamps[pay >> 8] = ++pol->tick;
+            continue;
+        }
+        s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
+        if (VM_UNLIKELY(s != VM_OK))
+            break;
+    }
+    for (unsigned k = 0; k < 4; k++)
+        hits[k] = packed >> 16 * k & 0xffff;
+    run_settle(m, hits);
+    *done = i;
+    return s;
+}
+
+#define RUN_MAX 0xffff /* hits of a kind are counted in 16 bits */
+
+vm_status machine_run(machine *m, process *p, uint16_t task, const access_record *r, size_t n,
+                      size_t *done, fault_info *info, vm_error *e)
+{
+    front fronts[2];
+    size_t i = 0;
+    kernel_switch(&m->kernel, p);
+    bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
+                !m->hw.mmu.probe && m->kernel.cfg.stamped && front_of(m, false, &fronts[0]) &&
+                front_of(m, true, &fronts[1]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
+    vm_status s = VM_OK;
+    if (fast) {
+        while (i < n && s == VM_OK) {
+            size_t ran, want = n - i < RUN_MAX ? n - i : RUN_MAX;
+            s = run_fast(m, p, task, r + i, want, &ran, fronts, info, e);
+            i += ran;
+            if (ran < want)
+                break;
+        }
+    } else {
+        for (; i < n && r[i].kind <= ACCESS_MODIFY && r[i].task == task; i++) {
+            s = machine_one(m, p, r[i].addr, r[i].size, (access_kind)r[i].kind, NULL, NULL, info,
+                            e);
+            if (s != VM_OK)
+                break;
+        }
+    }
+    *done = i;
+    return s;
+}
+
+/* --- time ---------------------------------------------------------------------------- */
+
+void machine_time_now(const machine *m, machine_time *t)
+{
+    const hardware *hw = &m->hw;
+    uint64_t by[TRAFFIC_CLASSES] = {0};
+    memset(t, 0, sizeof *t);
+    for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
+        for (unsigned i = 0; i < hw->cache_count; i++) {
+            const cache *k = &hw->caches[i];
+            by[c] += (k->n.refs[0][c] + k->n.refs[1][c]) * k->cfg.latency;
+        }
+        by[c] += hw->memory.reads[c] * (uint64_t)m->opt.dram_latency;
+    }
+    t->fetch = by[TRAFFIC_FETCH];
+    t->data = by[TRAFFIC_DATA];
+    t->walk = by[TRAFFIC_WALK];
+    for (unsigned i = 0; i < hw->mmu.tlb_count; i++)
+        t->tlb += hw->mmu.tlbs[i].n.lookups * hw->mmu.tlbs[i].cfg.latency;
+    t->kernel = m->kernel.n.faults * (uint64_t)m->opt.fault_cycles +
+                m->kernel.n.zero_fills * (uint64_t)m->opt.zero_cycles +
+                m->kernel.n.switches * (uint64_t)m->opt.switch_cycles;
+    t->disk = (hw->disk.n.reads + hw->disk.n.writes) * (uint64_t)m->opt.disk_latency;
+    t->total = t->fetch + t->data + t->tlb + t->walk + t->kernel + t->disk;
+}
+
+uint64_t machine_clock(const machine *m)
+{
+    machine_time t;
+    machine_time_now(m, &t);
+    return m->clock_base + t.total;
+}
