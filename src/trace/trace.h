@@ -66,7 +66,8 @@ typedef struct trace_source_class {
     vm_status (*open)(trace_source *s, trace_cursor **out, vm_error *e);
     /* The number of accesses, events left out, where it is known without a pass. */
     bool (*count)(trace_source *s, uint64_t *accesses);
-    /* All totals, where they are known without a pass. */
+    /* True, and all totals, where they are known without a pass; t->bytes is
+     * filled in either case where there is a file. `t` comes cleared. */
     bool (*totals)(trace_source *s, trace_totals *t);
     /* What tostring shows after the name: a path, or parameters; 0-ended. */
     void (*describe)(trace_source *s, char *text, size_t size);
@@ -122,13 +123,25 @@ vm_status trace_measure(trace_source *s, trace_totals *t, vm_error *e);
 
 /* --- files ------------------------------------------------------------------ */
 
+/* Who parses lines of text in a way of his own. `parse` gets whole lines, at
+ * most TRACE_BLOCK, each with its line break, and fills at most as many records. A line that is
+ * wrong: `*bad` is its index from 0, and the status VM_FORMAT. `release` ends the use of `ud`. */
+typedef struct trace_lines {
+    vm_status (*parse)(void *ud, const char *text, size_t size, access_record *out, size_t *count,
+                       size_t *bad, vm_error *e);
+    void (*release)(void *ud);
+    void *ud;
+} trace_lines;
+
 typedef struct trace_file_options {
-    const char *format; /* NULL: recognised by content */
-    uint64_t page;      /* bytes of a page in page-number lists; 0: 4096 */
-    unsigned task;      /* task number of formats that have none */
+    const char *format;       /* NULL: recognised by content */
+    uint64_t page;            /* bytes of a page in page-number lists; 0: 4096 */
+    unsigned task;            /* task number of formats that have none */
+    const trace_lines *lines; /* not NULL: text, parsed so, whatever `format` says */
 } trace_file_options;
 
-/* A trace file: plain, gzip, zstd or xz. Opens it once to recognise the format. */
+/* A trace file: plain, gzip, zstd or xz. Opens it once to recognise the format.
+ * `o` may be NULL; o->lines->ud is the trace's from here on, also on failure. */
 vm_status trace_file(const vm_host *host, const char *path, const trace_file_options *o,
                      trace_source **out, vm_error *e);
 

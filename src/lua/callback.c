@@ -1,0 +1,139 @@
+#include "callback.h"
+
+#include <stdio.h>
+
+/* Registry keys, by address. The owners' table is weak: a parser's function
+ * belongs to its trace object, or the two would keep each other alive. */
+static const char callback_state_key = 's', callback_error_key = 'e', callback_owners_key = 'o';
+
+callback_state *callback_enter(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_state_key);
+    callback_state *s = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (!s) {
+        s = lua_newuserdatauv(L, sizeof *s, 0);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_state_key);
+    }
+    s->L = L;
+    return s;
+}
+
+/* Call the function below `nargs` arguments. On failure the error object is
+ * kept and taken off the stack. */
+static vm_status callback_call(callback_state *s, int nargs, int nresults, vm_error *e)
+{
+    lua_State *L = s->L;
+    int rc = lua_pcall(L, nargs, nresults, 0);
+    s->L = L;
+    if (rc == LUA_OK)
+        return VM_OK;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    vm_fail(e, VM_POLICY, "%s", text ? text : "a function raised an error that is not a string");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_error_key);
+    return VM_POLICY;
+}
+
+int callback_raise(lua_State *L, const vm_error *e)
+{
+    if (e->status == VM_POLICY &&
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_error_key) != LUA_TNIL) {
+        lua_pushnil(L);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_error_key);
+        return lua_error(L);
+    }
+    return lua_raise(L, e);
+}
+
+/* --- parsing lines ------------------------------------------------------------ */
+
+typedef struct callback_parser {
+    vm_host host;
+    callback_state *state;
+} callback_parser;
+
+typedef struct callback_piece {
+    callback_parser *parser;
+    const char *text;
+    size_t size;
+    access_record *out;
+    size_t *count, *bad;
+    bool wrong;
+} callback_piece;
+
+/* Under lua_pcall as a whole: making the argument may raise, too. */
+static int callback_parse_piece(lua_State *L)
+{
+    callback_piece *piece = lua_touserdata(L, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_owners_key);
+    lua_rawgetp(L, -1, piece->parser);
+    lua_getiuservalue(L, -1, 1);
+    lua_pushlstring(L, piece->text, piece->size);
+    lua_call(L, 1, 2);
+    if (lua_isnil(L, -2)) {
+        lua_Integer bad = luaL_checkinteger(L, -1);
+        piece->wrong = true;
+        *piece->bad = bad > 0 ? (size_t)bad - 1 : 0;
+        return 0;
+    }
+    size_t n;
+    const char *packed = luaL_checklstring(L, -2, &n);
+    if (n % sizeof(access_record) || n / sizeof(access_record) > TRACE_BLOCK)
+        return luaL_error(L, "a trace's parser returned %d bytes, not whole records", (int)n);
+    memcpy(piece->out, packed, n);
+    *piece->count = n / sizeof(access_record);
+    for (size_t i = 0; i < *piece->count; i++)
+        if (piece->out[i].kind >= ACCESS_EVENT || piece->out[i].size == 0)
+            return luaL_error(L, "a trace's parser returned an invalid record");
+    return 0;
+}
+
+static vm_status callback_parse(void *ud, const char *text, size_t size, access_record *out,
+                                size_t *count, size_t *bad, vm_error *e)
+{
+    callback_parser *p = ud;
+    callback_piece piece = {p, text, size, out, count, bad, false};
+    lua_State *L = p->state->L;
+    if (!lua_checkstack(L, 4))
+        return vm_fail_nomem(e, "the Lua stack");
+    lua_pushcfunction(L, callback_parse_piece);
+    lua_pushlightuserdata(L, &piece);
+    vm_status st = callback_call(p->state, 1, 0, e);
+    return st == VM_OK && piece.wrong ? VM_FORMAT : st;
+}
+
+static void callback_release(void *ud)
+{
+    callback_parser *p = ud;
+    vm_host host = p->host;
+    host_free(&host, p, sizeof *p);
+}
+
+trace_lines callback_lines(lua_State *L)
+{
+    callback_state *s = callback_enter(L);
+    vm_host host = lua_host(L);
+    callback_parser *p = host_alloc(&host, sizeof *p);
+    if (!p)
+        luaL_error(L, "not enough host memory for a trace's parser");
+    *p = (callback_parser){host, s};
+    return (trace_lines){callback_parse, callback_release, p};
+}
+
+void callback_lines_bind(lua_State *L, void *ud, int idx)
+{
+    idx = lua_absindex(L, idx);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_owners_key) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "v");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_owners_key);
+    }
+    lua_pushvalue(L, idx);
+    lua_rawsetp(L, -2, ud);
+    lua_pop(L, 1);
+}

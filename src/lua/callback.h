@@ -1,0 +1,36 @@
+/* callback.h: calls from C into Lua, all of which are made here, by lua_pcall.
+ *
+ * Invariants
+ *   - A call runs on the state that entered the binding last: every function of
+ *     the binding under which Lua may be called back says callback_enter first,
+ *     and a callback restores what it found, whatever ran beneath it.
+ *   - An error of the called function becomes VM_POLICY with its text, and the
+ *     error object itself is kept, for callback_raise to raise it unchanged.
+ */
+#ifndef VM_CALLBACK_H
+#define VM_CALLBACK_H
+
+#include "util.h"
+
+#include "../trace/trace.h"
+
+/* One a Lua state, in the registry. */
+typedef struct callback_state {
+    lua_State *L; /* where calls run */
+} callback_state;
+
+/* Before anything that may call back: calls run on L from here on. */
+callback_state *callback_enter(lua_State *L);
+
+/* Raise `e`: the callback's own error object, if one brought the failure. */
+int callback_raise(lua_State *L, const vm_error *e);
+
+/* A line parser for trace_file: calls the function that `callback_lines_bind`
+ * gave it, with a piece of text. The function returns the records packed as
+ * access_record lies in memory, or nil and the number of the wrong line.
+ * Raises on lack of memory. */
+trace_lines callback_lines(lua_State *L);
+/* The trace object at `idx`, whose first user value is the function. */
+void callback_lines_bind(lua_State *L, void *ud, int idx);
+
+#endif

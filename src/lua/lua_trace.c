@@ -1,0 +1,514 @@
+#include "lua_trace.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../trace/event.h"
+#include "../trace/format.h"
+#include "callback.h"
+
+#define TRACE_NAME "vmem.trace"
+#define PASS_NAME  "vmem.trace.pass"
+
+typedef struct lua_trace {
+    trace_source *source; /* NULL: closed */
+    bool counted;
+    uint64_t count; /* of accesses */
+} lua_trace;
+
+/* A cursor's guard, and the place where each() stands. */
+typedef struct lua_pass {
+    trace_cursor *cursor; /* NULL: closed */
+    trace_block block;
+    size_t at;
+    uint64_t record; /* number of the record at `at`, from 0 */
+} lua_pass;
+
+/* --- objects ------------------------------------------------------------------ */
+
+/* Created closed; the user values are a parser's function and the trace that
+ * this one is a part of. */
+static lua_trace *lua_trace_make(lua_State *L)
+{
+    lua_trace *t = lua_newuserdatauv(L, sizeof *t, 2);
+    memset(t, 0, sizeof *t);
+    luaL_setmetatable(L, TRACE_NAME);
+    return t;
+}
+
+static int lua_trace_wrap(lua_State *L)
+{
+    lua_trace_make(L)->source = lua_touserdata(L, 1);
+    return 1;
+}
+
+void lua_trace_push(lua_State *L, trace_source *s)
+{
+    lua_pushcfunction(L, lua_trace_wrap);
+    lua_pushlightuserdata(L, s);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        trace_source_release(s);
+        lua_error(L);
+    }
+}
+
+static lua_trace *lua_trace_check(lua_State *L, int idx)
+{
+    lua_trace *t = luaL_checkudata(L, idx, TRACE_NAME);
+    luaL_argcheck(L, t->source, idx, "the trace is closed");
+    return t;
+}
+
+trace_source *lua_trace_source(lua_State *L, int idx) { return lua_trace_check(L, idx)->source; }
+
+static lua_pass *lua_pass_open(lua_State *L, int idx)
+{
+    idx = lua_absindex(L, idx);
+    lua_trace *t = lua_trace_check(L, idx);
+    vm_error e;
+    lua_pass *p = lua_newuserdatauv(L, sizeof *p, 1);
+    memset(p, 0, sizeof *p);
+    luaL_setmetatable(L, PASS_NAME);
+    lua_pushvalue(L, idx);
+    lua_setiuservalue(L, -2, 1);
+    callback_enter(L);
+    if (trace_open(t->source, &p->cursor, &e) != VM_OK)
+        callback_raise(L, &e);
+    return p;
+}
+
+trace_cursor *lua_trace_cursor(lua_State *L, int idx) { return lua_pass_open(L, idx)->cursor; }
+
+static int lua_pass_close(lua_State *L)
+{
+    lua_pass *p = lua_touserdata(L, 1);
+    trace_cursor *c = p->cursor;
+    p->cursor = NULL;
+    trace_close(c);
+    return 0;
+}
+
+void lua_trace_done(lua_State *L, int idx)
+{
+    lua_pass *p = luaL_checkudata(L, idx, PASS_NAME);
+    trace_cursor *c = p->cursor;
+    p->cursor = NULL;
+    trace_close(c);
+}
+
+static int lua_trace_close(lua_State *L)
+{
+    lua_trace *t = luaL_checkudata(L, 1, TRACE_NAME);
+    trace_source *s = t->source;
+    t->source = NULL;
+    trace_source_release(s);
+    return 0;
+}
+
+/* --- iteration ------------------------------------------------------------------ */
+
+static void lua_trace_event(lua_State *L, const access_event *v)
+{
+    const event_row *row = event_row_at(v->type);
+    lua_createtable(L, 0, EVENT_ARGS + 3);
+    lua_pushstring(L, row ? row->name : "unknown");
+    lua_setfield(L, -2, "type");
+    lua_pushinteger(L, v->task);
+    lua_setfield(L, -2, "task");
+    for (size_t i = 0; row && i < EVENT_ARGS && row->args[i]; i++) {
+        lua_pushinteger(L, (lua_Integer)v->arg[i]);
+        lua_setfield(L, -2, row->args[i]);
+    }
+    if (v->name) {
+        lua_pushstring(L, v->name);
+        lua_setfield(L, -2, "name");
+    }
+}
+
+/* The next block into the pass; false at the end. */
+static bool lua_pass_block(lua_State *L, lua_pass *p)
+{
+    vm_error e;
+    p->at = p->block.count = 0;
+    callback_enter(L);
+    if (p->cursor && trace_next(p->cursor, &p->block, &e) != VM_OK) {
+        lua_trace_done(L, lua_upvalueindex(1));
+        callback_raise(L, &e);
+    }
+    return p->block.count > 0;
+}
+
+/* Upvalues: the pass, then the names of the kinds. */
+static int lua_trace_step(lua_State *L)
+{
+    lua_pass *p = lua_touserdata(L, lua_upvalueindex(1));
+    if (!p->cursor)
+        return 0;
+    if (p->at == p->block.count && !lua_pass_block(L, p)) {
+        lua_trace_done(L, lua_upvalueindex(1));
+        return 0;
+    }
+    const access_record *r = &p->block.records[p->at++];
+    lua_pushvalue(L, lua_upvalueindex(2 + r->kind));
+    if (r->kind == ACCESS_EVENT)
+        lua_trace_event(L, &p->block.events[r->addr]);
+    else
+        lua_pushinteger(L, (lua_Integer)r->addr);
+    lua_pushinteger(L, r->size);
+    lua_pushinteger(L, r->task);
+    return 4;
+}
+
+/* The pass is also the loop's closing value: `break` closes the file. */
+static int lua_trace_each(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_pass_open(L, 1);
+    lua_pushvalue(L, 2);
+    for (size_t i = 0; access_kind_names[i]; i++)
+        lua_pushstring(L, access_kind_names[i]);
+    lua_pushcclosure(L, lua_trace_step, 2 + ACCESS_EVENT);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, 2);
+    return 4;
+}
+
+/* --- the other methods ------------------------------------------------------------ */
+
+static void lua_trace_measure(lua_State *L, lua_trace *t, trace_totals *totals)
+{
+    vm_error e;
+    callback_enter(L);
+    trace_source *s = trace_source_retain(t->source); /* a parser may close the trace */
+    vm_status st = trace_measure(s, totals, &e);
+    trace_source_release(s);
+    if (st != VM_OK)
+        callback_raise(L, &e);
+    t->count = totals->kinds[ACCESS_FETCH] + totals->kinds[ACCESS_LOAD] +
+               totals->kinds[ACCESS_STORE] + totals->kinds[ACCESS_MODIFY];
+    t->counted = true;
+}
+
+static int lua_trace_len(lua_State *L)
+{
+    lua_trace *t = lua_trace_check(L, 1);
+    if (!t->counted && t->source->cls->count && t->source->cls->count(t->source, &t->count))
+        t->counted = true;
+    if (!t->counted) {
+        trace_totals totals;
+        lua_trace_measure(L, t, &totals);
+    }
+    lua_pushinteger(L, (lua_Integer)t->count);
+    return 1;
+}
+
+static void lua_trace_field(lua_State *L, const char *name, uint64_t x)
+{
+    lua_pushinteger(L, (lua_Integer)x);
+    lua_setfield(L, -2, name);
+}
+
+static int lua_trace_info(lua_State *L)
+{
+    lua_trace *t = lua_trace_check(L, 1);
+    trace_totals n;
+    lua_trace_measure(L, t, &n);
+    lua_createtable(L, 0, 16);
+    lua_pushstring(L, t->source->cls->name);
+    lua_setfield(L, -2, "format");
+    lua_trace_field(L, "accesses", t->count);
+    for (size_t i = 0; i < ACCESS_EVENT; i++)
+        lua_trace_field(L, access_kind_names[i], n.kinds[i]);
+    lua_trace_field(L, "events", n.kinds[ACCESS_EVENT]);
+    lua_trace_field(L, "tasks", n.tasks);
+    lua_trace_field(L, "pages", n.pages);
+    if (t->count > 0) {
+        lua_trace_field(L, "first", n.first);
+        lua_trace_field(L, "last", n.last);
+        lua_trace_field(L, "min", n.min);
+        lua_trace_field(L, "max", n.max);
+    }
+    if (n.bytes > 0) {
+        lua_trace_field(L, "bytes", n.bytes);
+        if (t->count > 0) {
+            lua_pushnumber(L, (lua_Number)n.bytes / (lua_Number)t->count);
+            lua_setfield(L, -2, "bytes_per_access");
+        }
+    }
+    return 1;
+}
+
+static int lua_trace_save(lua_State *L)
+{
+    lua_trace *t = lua_trace_check(L, 1);
+    const char *path = luaL_checkstring(L, 2);
+    vm_error e;
+    callback_enter(L);
+    trace_source *s = trace_source_retain(t->source);
+    vm_status st = trace_save(s, path, &e);
+    trace_source_release(s);
+    if (st == VM_POLICY)
+        return callback_raise(L, &e);
+    if (st != VM_OK)
+        return lua_failed(L, &e);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int lua_trace_part(lua_State *L, uint64_t first, uint64_t last)
+{
+    lua_trace *t = lua_trace_check(L, 1), *part = lua_trace_make(L);
+    vm_host host = lua_host(L);
+    vm_error e;
+    if (trace_slice(&host, t->source, first, last, &part->source, &e) != VM_OK)
+        return lua_raise(L, &e);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 2);
+    return 1;
+}
+
+static int lua_trace_slice(lua_State *L)
+{
+    lua_Integer from = luaL_checkinteger(L, 2), to = luaL_optinteger(L, 3, LUA_MAXINTEGER);
+    luaL_argcheck(L, from >= 1, 2, "the first record is number 1");
+    return lua_trace_part(L, (uint64_t)from - 1, to < from ? 0 : (uint64_t)to);
+}
+
+static int lua_trace_head(lua_State *L)
+{
+    lua_Integer n = luaL_optinteger(L, 2, 10);
+    luaL_argcheck(L, n >= 0, 2, "a number of records, 0 or more");
+    return lua_trace_part(L, 0, (uint64_t)n);
+}
+
+static int lua_trace_tostring(lua_State *L)
+{
+    lua_trace *t = luaL_checkudata(L, 1, TRACE_NAME);
+    char text[320] = "", count[48] = "";
+    if (!t->source) {
+        lua_pushliteral(L, "trace (closed)");
+        return 1;
+    }
+    const trace_source_class *cls = t->source->cls;
+    if (cls->describe)
+        cls->describe(t->source, text, sizeof text);
+    if (!t->counted && cls->count && cls->count(t->source, &t->count))
+        t->counted = true;
+    if (t->counted)
+        snprintf(count, sizeof count, ", %" PRIu64 " accesses", t->count);
+    lua_pushfstring(L, "trace (%s%s%s%s)", cls->name, text[0] ? " " : "", text, count);
+    return 1;
+}
+
+/* --- making traces ------------------------------------------------------------------ */
+
+/* open(path, format, page, task, parser): the face checks and documents them. */
+static int lua_trace_open_file(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    lua_Integer page = luaL_optinteger(L, 3, 4096), task = luaL_optinteger(L, 4, 0);
+    luaL_argcheck(L, page > 0, 3, "page: a number of bytes, 1 or more");
+    luaL_argcheck(L, task >= 0 && task <= UINT16_MAX, 4, "task: a number from 0 to 65535");
+    lua_settop(L, 5);
+    lua_trace *t = lua_trace_make(L);
+    trace_lines lines;
+    trace_file_options o = {luaL_optstring(L, 2, NULL), (uint64_t)page, (unsigned)task, NULL};
+    if (!lua_isnil(L, 5)) {
+        lines = callback_lines(L);
+        o.lines = &lines;
+    }
+    vm_host host = lua_host(L);
+    vm_error e;
+    if (trace_file(&host, path, &o, &t->source, &e) != VM_OK)
+        return lua_failed(L, &e);
+    if (o.lines) {
+        lua_pushvalue(L, 5);
+        lua_setiuservalue(L, -2, 1);
+        callback_lines_bind(L, lines.ud, -1);
+    }
+    return 1;
+}
+
+static int lua_trace_formats(lua_State *L)
+{
+    const trace_format *f;
+    lua_newtable(L);
+    for (size_t i = 0; (f = trace_format_at(i)); i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, f->source.name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, f->doc);
+        lua_setfield(L, -2, "doc");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/* A scratch array that Lua collects, whatever is raised. */
+static void *lua_trace_scratch(lua_State *L, size_t n, size_t item)
+{
+    if (n > SIZE_MAX / 2 / item)
+        luaL_error(L, "too many records for one table");
+    return lua_newuserdatauv(L, n ? n * item : 1, 0);
+}
+
+static int lua_trace_finish(lua_State *L, const access_record *records, size_t n,
+                            const access_event *events, size_t event_count)
+{
+    lua_trace *t = lua_trace_make(L);
+    vm_host host = lua_host(L);
+    vm_error e;
+    if (trace_memory(&host, records, n, events, event_count, &t->source, &e) != VM_OK)
+        return lua_raise(L, &e);
+    return 1;
+}
+
+/* pages{ n, n, ..., page = 4096 } */
+static int lua_trace_pages(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "page");
+    lua_Integer page = luaL_optinteger(L, -1, 4096);
+    luaL_argcheck(L, page > 0, 1, "page: a number of bytes, 1 or more");
+    size_t n = lua_rawlen(L, 1);
+    access_record *r = lua_trace_scratch(L, n, sizeof *r);
+    for (size_t i = 0; i < n; i++) {
+        int integer;
+        lua_rawgeti(L, 1, (lua_Integer)i + 1);
+        lua_Integer x = lua_tointegerx(L, -1, &integer);
+        if (!integer || (lua_Unsigned)x > UINT64_MAX / (uint64_t)page)
+            return luaL_error(L, "bad page number %s at index %d, expected a number from 0",
+                              luaL_tolstring(L, -1, NULL), (int)i + 1);
+        r[i] = (access_record){(uint64_t)x * (uint64_t)page, 1, 0, ACCESS_LOAD, 0};
+        lua_pop(L, 1);
+    }
+    return lua_trace_finish(L, r, n, NULL, 0);
+}
+
+static lua_Integer lua_trace_entry(lua_State *L, size_t i, int field, lua_Integer low,
+                                   lua_Integer high, lua_Integer otherwise, const char *what)
+{
+    int integer = 1;
+    lua_rawgeti(L, -1, field);
+    lua_Integer x = lua_isnil(L, -1) ? otherwise : lua_tointegerx(L, -1, &integer);
+    if (!integer || x < low || x > high)
+        luaL_error(L, "bad %s %s of record %d, expected %s", what, luaL_tolstring(L, -1, NULL),
+                   (int)i + 1, "an integer in range");
+    lua_pop(L, 1);
+    return x;
+}
+
+/* The table on the top as an event; its name is anchored by that table. */
+static void lua_trace_event_of(lua_State *L, size_t i, access_event *v)
+{
+    luaL_argcheck(L, lua_istable(L, -1), 1, "an event is {\"event\", {type = ..., ...}}");
+    memset(v, 0, sizeof *v);
+    lua_getfield(L, -1, "type");
+    const char *type = lua_tostring(L, -1);
+    const event_row *row = NULL;
+    for (uint16_t k = 1; type && k < EVENT_TYPES; k++)
+        if (strcmp(event_row_at(k)->name, type) == 0) {
+            v->type = k;
+            row = event_row_at(k);
+        }
+    if (!row)
+        luaL_error(L, "bad type %s of the event in record %d", luaL_tolstring(L, -1, NULL),
+                   (int)i + 1);
+    lua_pop(L, 1);
+    for (size_t k = 0; k < EVENT_ARGS && row->args[k]; k++) {
+        int integer;
+        lua_getfield(L, -1, row->args[k]);
+        lua_Integer x = lua_isnil(L, -1) ? 0 : lua_tointegerx(L, -1, &integer);
+        if (!lua_isnil(L, -1) && !integer)
+            luaL_error(L, "bad '%s' of the event in record %d, expected an integer", row->args[k],
+                       (int)i + 1);
+        v->arg[k] = (uint64_t)x;
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, -1, "name");
+    v->name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "task");
+    v->task = (uint16_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+}
+
+/* new{ {kind, addr, size, task}, {"event", {type = ...}, 0, task}, ... } */
+static int lua_trace_new(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    size_t n = lua_rawlen(L, 1), events = 0;
+    access_record *r = lua_trace_scratch(L, n, sizeof *r);
+    access_event *v = lua_trace_scratch(L, n, sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        if (lua_rawgeti(L, 1, (lua_Integer)i + 1) != LUA_TTABLE)
+            return luaL_error(L, "record %d is no table {kind, addr, size}", (int)i + 1);
+        lua_rawgeti(L, -1, 1);
+        const char *name = lua_tostring(L, -1);
+        size_t kind = 0;
+        while (access_kind_names[kind] && (!name || strcmp(access_kind_names[kind], name) != 0))
+            kind++;
+        if (!access_kind_names[kind])
+            return luaL_error(L,
+                              "bad kind %s of record %d, expected fetch, load, store, modify or "
+                              "event",
+                              luaL_tolstring(L, -1, NULL), (int)i + 1);
+        lua_pop(L, 1);
+        memset(&r[i], 0, sizeof r[i]);
+        r[i].kind = (uint8_t)kind;
+        r[i].task = (uint16_t)lua_trace_entry(L, i, 4, 0, UINT16_MAX, 0, "task");
+        if (kind == ACCESS_EVENT) {
+            lua_rawgeti(L, -1, 2);
+            lua_trace_event_of(L, i, &v[events]);
+            lua_pop(L, 1);
+            r[i].addr = events++;
+        } else {
+            r[i].addr =
+                (uint64_t)lua_trace_entry(L, i, 2, LUA_MININTEGER, LUA_MAXINTEGER, 0, "address");
+            r[i].size = (uint32_t)lua_trace_entry(L, i, 3, 1, UINT32_MAX, 1, "size");
+        }
+        lua_pop(L, 1);
+    }
+    return lua_trace_finish(L, r, n, v, events);
+}
+
+/* ---------------------------------------------------------------------------------- */
+
+static const luaL_Reg lua_trace_methods[] = {{"each", lua_trace_each},
+                                             {"save", lua_trace_save},
+                                             {"info", lua_trace_info},
+                                             {"head", lua_trace_head},
+                                             {"slice", lua_trace_slice},
+                                             {"close", lua_trace_close},
+                                             {NULL, NULL}};
+
+static const luaL_Reg lua_trace_meta[] = {{"__len", lua_trace_len},
+                                          {"__tostring", lua_trace_tostring},
+                                          {"__gc", lua_trace_close},
+                                          {"__close", lua_trace_close},
+                                          {NULL, NULL}};
+
+static const luaL_Reg lua_pass_meta[] = {
+    {"__gc", lua_pass_close}, {"__close", lua_pass_close}, {NULL, NULL}};
+
+static const luaL_Reg lua_trace_functions[] = {{"trace_open", lua_trace_open_file},
+                                               {"trace_formats", lua_trace_formats},
+                                               {"trace_pages", lua_trace_pages},
+                                               {"trace_new", lua_trace_new},
+                                               {NULL, NULL}};
+
+void lua_open_trace(lua_State *L)
+{
+    luaL_newmetatable(L, TRACE_NAME);
+    luaL_setfuncs(L, lua_trace_meta, 0);
+    luaL_newlib(L, lua_trace_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    luaL_newmetatable(L, PASS_NAME);
+    luaL_setfuncs(L, lua_pass_meta, 0);
+    lua_pop(L, 1);
+    luaL_setfuncs(L, lua_trace_functions, 0);
+}
