@@ -18,7 +18,8 @@ folders() {
     for f in "$@"; do [ -d "$f" ] && echo "$f"; done
 }
 
-# What the object files define: no state that can change, one exported name.
+# What the module defines: no state that can change, one exported name; what it
+# lacks: Lua's functions only.
 core_symbols() {
     core=build/vmem/core.so
     bad=$(objdump -t $core | awk '
@@ -27,6 +28,11 @@ core_symbols() {
     ')
     if [ -n "$bad" ]; then
         echo "$core: state that outlives a machine: $bad" | tr '\n' ' '; echo
+        return 1
+    fi
+    undefined=$(ldd -r $core 2>&1 | awk '/undefined symbol/ && $3 !~ /^luaL?_/ { print $3 }')
+    if [ -n "$undefined" ]; then
+        echo "$core: nobody defines" "$undefined"
         return 1
     fi
     exported=$(nm -D --defined-only $core | awk '{ print $3 }' | grep -v '^_\(init\|fini\)$')
@@ -42,10 +48,13 @@ run luacheck luacheck --quiet --codes $(folders lua spec examples tools) ./*.roc
 run clang-format clang-format --dry-run -Werror $(find src spec -name '*.[ch]')
 run floors "$LUA" tools/floors.lua
 run house "$LUA" tools/house.lua
-# The one translation unit shows cppcheck every call with its callee.
+# The one translation unit shows cppcheck every call with its callee. Left out
+# are guesses at loops' last rounds and at callers' buffers, and that >> of a
+# negative number is arithmetic: gcc and clang promise it, zigzag codes need it.
 run cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
     --enable=warning,performance,portability --suppress=missingIncludeSystem \
-    --max-ctu-depth=2 -D__GNUC__=12 -D__x86_64__ src/vmem_all.c spec/host.c
+    --suppress=arrayIndexOutOfBoundsCond --suppress=ctuPointerArith \
+    --suppress=shiftTooManyBitsSigned -D__GNUC__=12 -D__x86_64__ src/vmem_all.c spec/host.c
 # The other compiler warns of other things.
 command -v clang >/dev/null && run clang make --no-print-directory CC=clang BUILD=build/clang check
 [ -f build/vmem/core.so ] && run symbols core_symbols
