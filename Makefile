@@ -152,7 +152,7 @@ demo: all
 
 # --- lint ---------------------------------------------------------------------
 
-lint:
+lint: $(CORE)
 	@CC="$(CC)" tools/deps.sh lint
 	@LUA="$(LUA)" tools/lint.sh
 

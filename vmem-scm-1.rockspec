@@ -29,6 +29,12 @@ external_dependencies = {
 build = {
    type = "builtin",
    modules = {
+      ["vmem"] = "lua/vmem/init.lua",
+      ["vmem.explain"] = "lua/vmem/explain.lua",
+      ["vmem.machine"] = "lua/vmem/machine.lua",
+      ["vmem.options"] = "lua/vmem/options.lua",
+      ["vmem.presets"] = "lua/vmem/presets.lua",
+      ["vmem.trace"] = "lua/vmem/trace.lua",
       ["vmem.core"] = {
          sources = { "src/vmem_all.c" },
          defines = { "_GNU_SOURCE=" },
