@@ -32,6 +32,7 @@
 #include "trace/vmt_read.c"
 #include "trace/format.c"
 #include "trace/text.c"
+#include "trace/lackey_fast.c"
 #include "trace/lackey.c"
 #include "trace/simple.c"
 #include "trace/replay.c"

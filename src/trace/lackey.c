@@ -6,8 +6,10 @@
  * Addresses are hexadecimal, sizes decimal. Valgrind's own lines begin with
  * "==" or "--" and are skipped. Parsing has two steps, so that lines are
  * independent of each other in the second: find the line breaks of a few
- * thousand lines, then parse each line backward from its end.
+ * thousand lines, then parse each line backward from its end. Lines that are
+ * not of the usual form are parsed once more, carefully.
  */
+#include "lackey_fast.h"
 #include "text.h"
 
 #define LACKEY_LINE "'I  ADDR,SIZE', ' L ADDR,SIZE', ' S ...' or ' M ...'"
@@ -38,48 +40,46 @@ static bool lackey_line(const char *p, const char *end, access_record *r)
     return true;
 }
 
-static size_t lackey_breaks(const char *p, size_t n, uint32_t *at, size_t most)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n && count < most; i++)
-        if (p[i] == '\n')
-            at[count++] = (uint32_t)i;
-    return count;
-}
-
 static vm_status lackey_parse(text_cursor *c, const char **at, const char *stop, size_t *count,
                               vm_error *e)
 {
-    const char *p = *at, *start = p;
-    size_t lines = lackey_breaks(p, (size_t)(stop - p), c->break_at, TRACE_BLOCK), n = 0;
+    const char *text = *at;
+    size_t lines = lackey_breaks(text, (size_t)(stop - text), c->break_at, TRACE_BLOCK), n = 0;
     for (size_t i = 0; i < lines; i++) {
-        const char *end = start + c->break_at[i];
+        size_t from = i;
+        i = lackey_lines(text, c->break_at, i, lines, c->task, c->out, &n);
+        c->line += i - from;
+        if (i == lines)
+            break;
+        const char *end = text + c->break_at[i];
         access_record r = {.task = c->task};
+        const char *p = i ? text + c->break_at[i - 1] + 1 : text;
         if (lackey_line(p, end, &r))
             c->out[n++] = r;
         else if (!lackey_skipped(p, end))
             return text_bad(c, p, end, LACKEY_LINE, e);
-        p = end + 1;
         c->line++;
     }
-    *at = p;
+    *at = text + c->break_at[lines - 1] + 1; /* there is a whole line */
     *count = n;
     return VM_OK;
 }
 
-/* All whole lines of the head are Lackey's or skipped, and there is one. */
+/* The first line that is not skipped is Lackey's; where all are, one has to be
+ * a heading of Valgrind's. What follows is for the parser to judge. */
 bool lackey_recognise(const unsigned char *head, size_t n)
 {
     const char *p = (const char *)head, *stop = p + n, *end;
-    bool some = false;
+    bool heading = false;
     for (; p < stop && (end = memchr(p, '\n', (size_t)(stop - p))); p = end + 1) {
         access_record r;
-        if (lackey_line(p, end, &r) || (end - p >= 2 && p[0] == '=' && p[1] == '='))
-            some = true;
-        else if (!lackey_skipped(p, end))
+        if (lackey_line(p, end, &r))
+            return true;
+        if (!lackey_skipped(p, end))
             return false;
+        heading = heading || end > p;
     }
-    return some;
+    return heading;
 }
 
 static const text_class lackey_class = {"lackey", false, true, lackey_parse};
