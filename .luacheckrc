@@ -13,4 +13,3 @@ files["lua/vmem/meta.lua"] = {
     -- Declarations for the language server: nothing in it runs.
     ignore = { "211", "212", "241", "631" },
 }
-files["*.rockspec"] = { std = "rockspec" }
