@@ -5,7 +5,7 @@
 #   deps.sh build OUT.mk   Lua 5.4, its headers and modules, zlib, zstd (and lzma
 #                          where there is one): writes what was found to OUT.mk
 #   deps.sh lint           luacheck, clang-format, cppcheck
-#   deps.sh record         QEMU's user emulators and Valgrind
+#   deps.sh extras         QEMU's user emulators, Valgrind, LuaRocks: some specs use them
 #
 # Environment: CC (default cc), LUA (an interpreter to try first).
 # Silent when nothing is missing. Says on stderr what it installs, and how.
@@ -32,6 +32,7 @@ TABLE='
      cppcheck      cppcheck        cppcheck            cppcheck
      qemu          qemu-user       qemu-user           -
      valgrind      valgrind        valgrind            -
+     luarocks      luarocks        luarocks            luarocks
 '
 
 say() { printf '%s\n' "$*" >&2; }
@@ -300,6 +301,6 @@ build)
     write_config "$2"
     ;;
 lint) need luacheck clang-format cppcheck ;;
-record) need qemu valgrind ;;
-*) die "usage: deps.sh build OUT.mk | lint | record" ;;
+extras) need qemu valgrind luarocks ;;
+*) die "usage: deps.sh build OUT.mk | lint | extras" ;;
 esac
