@@ -83,9 +83,7 @@ static vm_status machine_failed(machine *m, vm_error *e)
     return s;
 }
 
-/* Calls to translate each page's piece of the range, then do `piece` with it. */
-typedef bool machine_piece(machine *m, void *ud, uint64_t pa, uint32_t n);
-
+/* Translate each page's part of the range, then do `piece` with it. */
 static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t size,
                                 access_kind kind, machine_piece *piece, void *ud, fault_info *info,
                                 vm_error *e)
@@ -118,8 +116,8 @@ static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t si
     return VM_OK;
 }
 
-static vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
-                             machine_piece *piece, void *ud, fault_info *info, vm_error *e)
+vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
+                      machine_piece *piece, void *ud, fault_info *info, vm_error *e)
 {
     /* cachegrind's accounting cuts data to its smallest line and takes a modify
      * for a read */
@@ -198,126 +196,6 @@ bool machine_peek(const machine *m, const process *p, uint64_t va, uint64_t *pa)
         return false;
     *pa = (pte_ppn(g->format, at.pte) << g->page_bits) | (va & low_mask(g->shift[at.level]));
     return true;
-}
-
-/* --- runs of records ----------------------------------------------------------------- */
-
-/* Where one kind of access meets its most recent entries: the first way of the
- * L1 TLB set and of the L1 cache set, both in order of recency. */
-typedef struct front {
-    const tlb_entry *tlb;
-    const uint32_t *tags;
-    uint32_t tlb_mask, tlb_ways, tag_mask, tag_ways;
-} front;
-
-static bool front_of(const machine *m, bool fetch, front *f)
-{
-    const mmu *u = &m->hw.mmu;
-    const cache *c = fetch ? m->hw.l1i : m->hw.l1d;
-    const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
-    if (!c || !t || !t->ordered || !c->packed || c->line_bits > u->g.page_bits)
-        return false;
-    if (!fetch && !(c->fast_writes && c->allocate))
-        return false;
-    *f = (front){t->e, c->packed, t->set_mask, t->ways, c->set_mask, c->ways};
-    return true;
-}
-
-/* What the hits that were answered in line would have counted. */
-static void run_settle(machine *m, const uint64_t hits[4])
-{
-    uint64_t data = hits[ACCESS_LOAD] + hits[ACCESS_STORE] + 2 * hits[ACCESS_MODIFY];
-    m->n.fetches += hits[ACCESS_FETCH];
-    m->n.loads += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
-    m->n.stores += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
-    m->n.modifies += hits[ACCESS_MODIFY];
-    if (hits[ACCESS_FETCH]) {
-        m->hw.mmu.chain[1][0]->n.lookups += hits[ACCESS_FETCH];
-        m->hw.l1i->n.refs[0][TRAFFIC_FETCH] += hits[ACCESS_FETCH];
-    }
-    if (data) {
-        m->hw.mmu.chain[0][0]->n.lookups += data;
-        m->hw.l1d->n.refs[0][TRAFFIC_DATA] += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
-        m->hw.l1d->n.refs[1][TRAFFIC_DATA] += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
-    }
-}
-
-static vm_status run_fast(machine *m, process *p, uint16_t task, const access_record *r, size_t n,
-                          size_t *done, const front fronts[2], fault_info *info, vm_error *e)
-{
-    static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
-                                      TLB_R | TLB_W | TLB_U | TLB_D};
-    static const uint32_t any_dirty[4] = {1, 1, 0, 0};
-    const unsigned page_bits = m->hw.mmu.g.page_bits, line_bits = m->hw.l1d->line_bits;
-    const uint64_t page_mask = low_mask(page_bits), line_mask = low_mask(line_bits);
-    const uint64_t limit = UINT64_C(1) << (m->hw.mmu.g.va_bits - m->hw.mmu.g.canonical);
-    const uint64_t asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
-    policy *pol = m->kernel.pol;
-    const bool stamps = pol->cls->exact;
-    uint64_t hits[4] = {0}, packed = 0;
-    vm_status s = VM_OK;
-    size_t i;
-    for (i = 0; i < n; i++) {
-        const uint64_t va = r[i].addr;
-        const unsigned kind = r[i].kind & 7;
-        if (VM_UNLIKELY((kind > ACCESS_MODIFY) | (r[i].task != task)))
-            break;
-        const front *f = &fronts[kind == ACCESS_FETCH];
-        const uint64_t vpn = va >> page_bits;
-        const tlb_entry *t = f->tlb + (size_t)((uint32_t)vpn & f->tlb_mask) * f->tlb_ways;
-        const uint64_t pay = t->pay;
-        const uint32_t line =
-            (uint32_t)((pay >> 8 << (page_bits - line_bits)) | (va & page_mask) >> line_bits);
-        const uint32_t tag = f->tags[(size_t)(line & f->tag_mask) * f->tag_ways];
-        if (VM_LIKELY((t->tag == (vpn << 19 | asid_tag)) & ((pay & needs[kind]) == needs[kind]) &
-                      ((tag | any_dirty[kind]) == (line << 1 | 1)) & (va < limit) &
-                      ((va & line_mask) + r[i].size <= line_mask + 1))) {
-            packed += UINT64_C(1) << 16 * kind;
-            if (stamps)
-                pol->stamps[pay >> 8] = ++pol->tick;
-            continue;
-        }
-        s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
-        if (VM_UNLIKELY(s != VM_OK))
-            break;
-    }
-    for (unsigned k = 0; k < 4; k++)
-        hits[k] = packed >> 16 * k & 0xffff;
-    run_settle(m, hits);
-    *done = i;
-    return s;
-}
-
-#define RUN_MAX 0xffff /* hits of a kind are counted in 16 bits */
-
-vm_status machine_run(machine *m, process *p, uint16_t task, const access_record *r, size_t n,
-                      size_t *done, fault_info *info, vm_error *e)
-{
-    front fronts[2];
-    size_t i = 0;
-    kernel_switch(&m->kernel, p);
-    bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
-                !m->hw.mmu.probe && m->kernel.cfg.stamped && front_of(m, false, &fronts[0]) &&
-                front_of(m, true, &fronts[1]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
-    vm_status s = VM_OK;
-    if (fast) {
-        while (i < n && s == VM_OK) {
-            size_t ran, want = n - i < RUN_MAX ? n - i : RUN_MAX;
-            s = run_fast(m, p, task, r + i, want, &ran, fronts, info, e);
-            i += ran;
-            if (ran < want)
-                break;
-        }
-    } else {
-        for (; i < n && r[i].kind <= ACCESS_MODIFY && r[i].task == task; i++) {
-            s = machine_one(m, p, r[i].addr, r[i].size, (access_kind)r[i].kind, NULL, NULL, info,
-                            e);
-            if (s != VM_OK)
-                break;
-        }
-    }
-    *done = i;
-    return s;
 }
 
 /* --- time ---------------------------------------------------------------------------- */

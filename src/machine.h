@@ -80,6 +80,11 @@ void machine_delete(machine *m); /* m may be NULL */
  * process ends. Other statuses: the access was not done, the machine is whole. */
 vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, access_kind kind,
                          fault_info *info, vm_error *e);
+/* All of one access: machine_access with a piece of work for each part of the
+ * range that lies in one page (NULL: none); false from it: host memory. */
+typedef bool machine_piece(machine *m, void *ud, uint64_t pa, uint32_t n);
+vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
+                      machine_piece *piece, void *ud, fault_info *info, vm_error *e);
 /* The same, and the bytes move. Numbers are little-endian. */
 vm_status machine_read(machine *m, process *p, uint64_t va, void *to, size_t n, access_kind kind,
                        fault_info *info, vm_error *e);

@@ -98,7 +98,7 @@ static vm_status make_caches(machine *m, vm_error *e)
         if (cache_places[i].data)
             hw->l1d = c;
     }
-    for (unsigned i = 0; i < hw->cache_count; i++) {
+    for (unsigned i = hw->cache_count; i-- > 0;) { /* from below, see cache_link */
         cache *c = &hw->caches[i], *next = i + 1 < hw->cache_count ? c + 1 : NULL;
         if (c == hw->l1i && next == hw->l1d) /* split: both stand over the second level */
             next = i + 2 < hw->cache_count ? c + 2 : NULL;
@@ -181,7 +181,7 @@ static vm_status make_tlbs(machine *m, vm_error *e)
             return s;
         u->has_pwc[k] = true;
     }
-    return VM_OK;
+    return o->shortcuts ? mmu_use_memos(u, e) : VM_OK;
 }
 
 static vm_status make_kernel(machine *m, vm_error *e)

@@ -1,5 +1,4 @@
 #include "cache.h"
-#include "setop.h"
 
 static void cache_writeback(cache *c, uint64_t line);
 
@@ -39,7 +38,7 @@ static bool cache_take(cache *c, uint64_t line, bool *found)
     uint32_t set = (uint32_t)line & c->set_mask;
     *found = false;
     if (c->packed) {
-        uint32_t *s = c->packed + (size_t)set * c->ways, key = (uint32_t)line << 1;
+        uint32_t *s = cache_packed_set(c, line), key = (uint32_t)line << 1;
         for (uint32_t i = 0; i < c->ways; i++) {
             if ((s[i] & ~1u) != key)
                 continue;
@@ -156,9 +155,8 @@ static void plain_fill(cache *c, uint64_t line, bool dirty, bool fetch, traffic 
 static bool cache_touch(cache *c, uint64_t line, bool dirty, bool write, bool fetch, traffic t)
 {
     if (c->packed) {
-        uint32_t victim, set = (uint32_t)line & c->set_mask;
-        if (set_touch(c->packed + (size_t)set * c->ways, c->ways, (uint32_t)line << 1, dirty,
-                      &victim))
+        uint32_t victim;
+        if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, dirty, &victim))
             return true;
         if (c->is_inclusive ? victim != CACHE_EMPTY : victim & 1)
             cache_give_up(c, victim >> 1, victim & 1);
@@ -184,8 +182,61 @@ static void cache_tell(const cache *c, uint64_t line, bool write, traffic t, boo
         (*c->probe)->lookup((*c->probe)->ud, c, line, write, t, hit);
 }
 
+/* A dirty line comes from above to a simple cache, and what it displaces goes on. */
+static void cache_simple_writeback(cache *c, uint64_t line)
+{
+    for (;;) {
+        uint32_t victim;
+        c->n.writebacks_in++;
+        if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, 1, &victim))
+            return;
+        c->n.writeback_misses++;
+        if (!(victim & 1))
+            return;
+        c->n.writebacks++;
+        if (!c->next) {
+            c->memory->writes++;
+            return;
+        }
+        line = victim >> 1;
+        c = c->next;
+    }
+}
+
+/* The common case in one loop: from level to level until the line is found. The
+ * caches below a simple one are simple, too, and have lines of one length. */
+static void cache_simple_access(cache *c, uint64_t line, bool write, traffic t)
+{
+    for (;;) {
+        uint32_t victim;
+        c->n.refs[write][t]++;
+        if (c->next)
+            VM_PREFETCH(cache_packed_set(c->next, line));
+        if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, write, &victim))
+            return;
+        c->n.misses[write][t]++;
+        if (victim & 1) {
+            c->n.writebacks++;
+            if (c->next)
+                cache_simple_writeback(c->next, victim >> 1);
+            else
+                c->memory->writes++;
+        }
+        if (!c->next) {
+            c->memory->reads[t]++;
+            return;
+        }
+        c = c->next;
+        write = false;
+    }
+}
+
 void cache_access(cache *c, uint64_t line, bool write, traffic t)
 {
+    if (VM_LIKELY(c->simple & (*c->probe == NULL))) {
+        cache_simple_access(c, line, write, t);
+        return;
+    }
     c->n.refs[write][t]++;
     bool hit;
     if (VM_UNLIKELY(*c->probe != NULL))
@@ -249,12 +300,13 @@ void cache_flush(cache *c)
 
 bool cache_get(const cache *c, uint32_t set, uint32_t i, uint64_t *line, bool *dirty)
 {
-    size_t at = (size_t)set * c->ways + i;
     if (c->packed) {
-        *line = c->packed[at] >> 1;
-        *dirty = c->packed[at] & 1;
-        return c->packed[at] != CACHE_EMPTY;
+        uint32_t tag = cache_packed_set(c, set)[i];
+        *line = tag >> 1;
+        *dirty = tag & 1;
+        return tag != CACHE_EMPTY;
     }
+    size_t at = (size_t)set * c->ways + i;
     *line = c->tags[at];
     *dirty = c->state[at] & CACHE_DIRTY;
     return c->state[at] & CACHE_VALID;
@@ -291,6 +343,11 @@ vm_status cache_set(cache *c, uint64_t line, bool dirty, vm_error *e)
 
 /* --- making one ------------------------------------------------------------------ */
 
+static size_t cache_packed_bytes(const cache *c)
+{
+    return ((size_t)cache_sets(c) << c->stride_bits) * sizeof *c->packed;
+}
+
 vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uint64_t pa_limit,
                      bool packed, uint64_t seed, vm_error *e)
 {
@@ -322,11 +379,13 @@ vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uin
     size_t lines = (size_t)sets * cfg->ways;
     uint64_t highest = (pa_limit - 1) >> c->line_bits;
     if (packed && cfg->policy == &policy_lru && highest < CACHE_EMPTY >> 1) {
-        c->packed = host_zalloc_aligned(host, lines * sizeof *c->packed);
+        c->stride_bits = log2_floor(cfg->ways) + !is_pow2(cfg->ways);
+        c->packed = host_zalloc_aligned(host, cache_packed_bytes(c));
         if (!c->packed)
             return vm_fail_nomem(e, "the tags of a cache");
-        for (size_t i = 0; i < lines; i++)
+        for (size_t i = 0; i < cache_packed_bytes(c) / sizeof *c->packed; i++)
             c->packed[i] = CACHE_EMPTY;
+        c->touch = set_op_find(cfg->ways, cfg->portable);
         return VM_OK;
     }
     policy_config pc = {.sets = (uint32_t)sets, .slots = cfg->ways, .seed = seed};
@@ -346,6 +405,7 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e
 {
     c->next = next;
     c->memory = memory;
+    c->simple = c->packed && c->write == CACHE_BACK && c->allocate && !c->is_inclusive;
     if (!next)
         return VM_OK;
     if (next->line_bits < c->line_bits)
@@ -354,6 +414,7 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e
                        "not get shorter downwards",
                        next->cfg.name, next->cfg.line, c->cfg.line, c->cfg.name);
     c->next_shift = next->line_bits - c->line_bits;
+    c->simple &= next->simple && c->next_shift == 0;
     next->above[next->above_count++] = c;
     return VM_OK;
 }
@@ -361,7 +422,7 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e
 void cache_free(cache *c)
 {
     size_t lines = (size_t)cache_sets(c) * c->ways;
-    host_free_aligned(c->host, c->packed, lines * sizeof *c->packed);
+    host_free_aligned(c->host, c->packed, cache_packed_bytes(c));
     host_free(c->host, c->tags, lines * sizeof *c->tags);
     host_free(c->host, c->state, lines);
     policy_delete(c->pol);

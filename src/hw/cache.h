@@ -21,6 +21,7 @@
 
 #include "../base/base.h"
 #include "../policy/policy.h"
+#include "setop.h"
 
 typedef enum traffic { TRAFFIC_DATA, TRAFFIC_FETCH, TRAFFIC_WALK, TRAFFIC_CLASSES } traffic;
 
@@ -64,6 +65,7 @@ typedef struct cache_config {
     bool allocate; /* on a write miss */
     bool inclusive;
     const policy_class *policy;
+    bool portable; /* use no vector instructions */
 } cache_config;
 
 typedef struct cache cache;
@@ -79,7 +81,10 @@ typedef struct cache_probe {
 #define CACHE_ABOVE 4
 
 struct cache {
-    uint32_t *packed; /* [set * ways + recency], or NULL: plain */
+    uint32_t *packed; /* [set << stride_bits | recency], or NULL: plain */
+    set_op *touch;    /* of a packed set */
+    unsigned stride_bits;
+    bool simple; /* packed, write-back, allocating, not inclusive: no special case */
     uint32_t set_mask;
     uint32_t ways;
     unsigned line_bits;
@@ -110,9 +115,16 @@ enum { CACHE_VALID = 1, CACHE_DIRTY = 2 };
  * tags can serve). `packed` false forces the plain form. `seed` is the policy's. */
 vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uint64_t pa_limit,
                      bool packed, uint64_t seed, vm_error *e);
-/* Say what is below; checks that lines do not get shorter. */
+/* Say what is below, which must be linked already; checks that lines do not get
+ * shorter. */
 vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e);
 void cache_free(cache *c);
+
+/* The set of a packed cache that a line belongs to. */
+VM_INLINE uint32_t *cache_packed_set(const cache *c, uint64_t line)
+{
+    return c->packed + ((size_t)((uint32_t)line & c->set_mask) << c->stride_bits);
+}
 
 /* One demand access to the line. */
 void cache_access(cache *c, uint64_t line, bool write, traffic t);

@@ -58,58 +58,151 @@ static unsigned mmu_walk_start(mmu *m, uint64_t va, uint64_t *table, uint64_t *p
 
 static void mmu_fill(mmu *m, tlb *t, tlb_entry e)
 {
-    vm_status s = tlb_fill(t, e, m->error);
+    vm_status s = tlb_fill_missing(t, e, m->error);
     if (s != VM_OK && m->failed == VM_OK)
         m->failed = s;
+}
+
+/* Where a walk has come to. */
+typedef struct walk_state {
+    uint64_t pa, pte; /* of the entry that was read last */
+    uint64_t perm;
+    unsigned level;
+} walk_state;
+
+static void mmu_read_entry(mmu *m, walk_state *w)
+{
+    m->n.pte_reads[w->level]++;
+    mmu_traffic(m, w->pa, false);
+    w->pte = dram_get(m->mem, w->pa, m->g.format->bytes);
+    if (VM_UNLIKELY(m->probe != NULL))
+        m->probe->pte(m->probe->ud, w->level, w->pa, w->pte);
+}
+
+/* Remember the way to the leaf table at `table`, whose entries above were at `pa`. */
+static void mmu_remember(mmu *m, uint64_t va, uint64_t table, uint64_t perm, const uint64_t *pa)
+{
+    uint64_t bytes = pt_table_bytes(&m->g, 0),
+             region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
+    const uint8_t *block = dram_block(m->mem, table);
+    if (!block || (table & (DRAM_BLOCK - 1)) + bytes > DRAM_BLOCK)
+        return;
+    walk_memo *w = &m->memos[region % WALK_MEMOS];
+    *w = (walk_memo){.root = m->root,
+                     .region = region,
+                     .generation = m->generation,
+                     .leaf = block + (table & (DRAM_BLOCK - 1)),
+                     .perm = perm};
+    memcpy(w->pa, pa, sizeof w->pa);
+    w->pa[0] = table;
+}
+
+/* To the leaf through a memo: the same reads, without following the tables. */
+static bool mmu_walk_memo(mmu *m, uint64_t va, walk_state *w)
+{
+    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
+    const walk_memo *memo = &m->memos[region % WALK_MEMOS];
+    if (memo->region != region || memo->root != m->root || memo->generation != m->generation)
+        return false;
+    for (unsigned k = m->g.levels - 1; k > 0; k--) {
+        m->n.pte_reads[k]++;
+        mmu_traffic(m, memo->pa[k], false);
+    }
+    uint64_t at = pt_index(&m->g, va, 0) * m->g.format->bytes;
+    w->level = 0;
+    w->perm = memo->perm;
+    w->pa = memo->pa[0] + at;
+    m->n.pte_reads[0]++;
+    mmu_traffic(m, w->pa, false);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    w->pte = 0;
+    if (m->g.format->bytes == 8)
+        memcpy(&w->pte, memo->leaf + at, 8);
+    else
+        memcpy(&w->pte, memo->leaf + at, 4);
+#else
+    w->pte = dram_get(m->mem, w->pa, m->g.format->bytes);
+#endif
+    return true;
+}
+
+/* Down the tables to a leaf, or to an entry that stops the walk. */
+static mmu_fault mmu_walk_tables(mmu *m, uint64_t va, walk_state *w)
+{
+    const pt_geometry *g = &m->g;
+    const pte_format *f = g->format;
+    uint64_t table, above[PT_LEVELS_MAX] = {0};
+    bool from_root;
+    w->level = mmu_walk_start(m, va, &table, &w->perm);
+    from_root = w->level == g->levels - 1;
+    for (;; w->level--) {
+        w->pa = pt_entry_pa(g, table, va, w->level);
+        if (w->pa + f->bytes > m->mem->size)
+            return MMU_BUS;
+        mmu_read_entry(m, w);
+        if (!(w->pte & f->present))
+            return w->pte & f->unknown ? MMU_UNKNOWN : MMU_NOT_PRESENT;
+        if (pte_is_leaf(f, w->pte, w->level))
+            break;
+        if (w->level == 0)
+            return MMU_NOT_PRESENT; /* RISC-V: a table where there can be none */
+        if (f->table_accessed)
+            mmu_set_bits(m, w->pa, &w->pte, f->accessed);
+        if (f->table_permission)
+            w->perm &= mmu_payload_bits(f, w->pte) | TLB_R;
+        above[w->level] = w->pa;
+        table = pte_ppn(f, w->pte) << g->page_bits;
+        if (m->has_pwc[w->level])
+            mmu_fill(
+                m, &m->pwc[w->level],
+                (tlb_entry){tlb_tag((va & low_mask(g->va_bits)) >> g->shift[w->level], m->asid, 0),
+                            pte_ppn(f, w->pte) << 8 | w->perm});
+    }
+    if (m->memos && w->level == 0 && from_root && g->levels > 1)
+        mmu_remember(m, va, table, w->perm, above);
+    return MMU_OK;
 }
 
 static mmu_fault mmu_walk(mmu *m, uint64_t va, uint64_t need, mmu_entry *out)
 {
     const pt_geometry *g = &m->g;
     const pte_format *f = g->format;
-    uint64_t table, perm, pte, pa;
-    unsigned level = mmu_walk_start(m, va, &table, &perm);
+    walk_state w;
     m->n.walks++;
-    for (;; level--) {
-        pa = pt_entry_pa(g, table, va, level);
-        if (pa + f->bytes > m->mem->size)
-            return MMU_BUS;
-        m->n.pte_reads[level]++;
-        mmu_traffic(m, pa, false);
-        pte = dram_get(m->mem, pa, f->bytes);
-        if (VM_UNLIKELY(m->probe != NULL))
-            m->probe->pte(m->probe->ud, level, pa, pte);
-        if (!(pte & f->present))
-            return pte & f->unknown ? MMU_UNKNOWN : MMU_NOT_PRESENT;
-        if (pte_is_leaf(f, pte, level))
-            break;
-        if (level == 0)
-            return MMU_NOT_PRESENT; /* RISC-V: a table where there can be none */
-        if (f->table_accessed)
-            mmu_set_bits(m, pa, &pte, f->accessed);
-        if (f->table_permission) {
-            uint64_t allow = mmu_payload_bits(f, pte);
-            perm &= allow | TLB_R;
-        }
-        table = pte_ppn(f, pte) << g->page_bits;
-        if (m->has_pwc[level])
-            mmu_fill(
-                m, &m->pwc[level],
-                (tlb_entry){tlb_tag((va & low_mask(g->va_bits)) >> g->shift[level], m->asid, 0),
-                            pte_ppn(f, pte) << 8 | perm});
+    if (m->memos && !m->probe && mmu_walk_memo(m, va, &w)) {
+        if (!(w.pte & f->present))
+            return w.pte & f->unknown ? MMU_UNKNOWN : MMU_NOT_PRESENT;
+        if (!pte_is_leaf(f, w.pte, 0))
+            return MMU_NOT_PRESENT;
+    } else {
+        mmu_fault fault = mmu_walk_tables(m, va, &w);
+        if (fault != MMU_OK)
+            return fault;
     }
-    uint64_t bits = mmu_payload_bits(f, pte), allowed = (bits & perm) | (bits & (TLB_D | TLB_G));
-    uint64_t asked = need & ~(uint64_t)TLB_D;
+    uint64_t bits = mmu_payload_bits(f, w.pte);
+    uint64_t allowed = bits & (w.perm | TLB_D | TLB_G), asked = need & ~(uint64_t)TLB_D;
     if ((allowed & asked) != asked)
         return MMU_PROTECTION;
-    mmu_set_bits(m, pa, &pte, f->accessed | (need & TLB_D ? f->dirty : 0));
+    mmu_set_bits(m, w.pa, &w.pte, f->accessed | (need & TLB_D ? f->dirty : 0));
     allowed |= need & TLB_D;
-    uint64_t vpn = (va & low_mask(g->va_bits)) >> g->shift[level];
-    uint64_t first = pte_ppn(f, pte) & ~low_mask(g->shift[level] - g->page_bits);
-    out->level = level;
-    out->tlb.tag = tlb_tag(vpn, allowed & TLB_G ? TLB_GLOBAL : m->asid, level);
+    uint64_t vpn = (va & low_mask(g->va_bits)) >> g->shift[w.level];
+    uint64_t first = pte_ppn(f, w.pte) & ~low_mask(g->shift[w.level] - g->page_bits);
+    out->level = w.level;
+    out->tlb.tag = tlb_tag(vpn, allowed & TLB_G ? TLB_GLOBAL : m->asid, w.level);
     out->tlb.pay = first << 8 | allowed;
     return MMU_OK;
+}
+
+vm_status mmu_use_memos(mmu *m, vm_error *e)
+{
+    for (unsigned k = 1; k < PT_LEVELS_MAX; k++)
+        if (m->has_pwc[k])
+            return VM_OK; /* the way begins elsewhere each time */
+    if (m->g.levels == 1)
+        return VM_OK;
+    m->memos = host_zalloc_aligned(m->mem->host, WALK_MEMOS * sizeof *m->memos);
+    m->generation = 1;
+    return m->memos ? VM_OK : vm_fail_nomem(e, "the MMU");
 }
 
 /* A store hit an entry of a page that is not dirty: walk to set D, and let
@@ -209,6 +302,8 @@ const char *mmu_check(const mmu *m)
 
 void mmu_free(mmu *m)
 {
+    if (m->memos)
+        host_free_aligned(m->mem->host, m->memos, WALK_MEMOS * sizeof *m->memos);
     for (unsigned i = 0; i < m->tlb_count; i++)
         tlb_free(&m->tlbs[i]);
     for (unsigned k = 1; k < PT_LEVELS_MAX; k++)

@@ -42,6 +42,19 @@ typedef struct mmu_counters {
     uint64_t pte_reads[PT_LEVELS_MAX]; /* by page-table level */
 } mmu_counters;
 
+/* The way from a root to a leaf table, remembered on the host so that a walk need
+ * not follow it again; the caches still see each entry read. Good while
+ * `generation` is the MMU's: whoever makes or frees a table raises that. */
+typedef struct walk_memo {
+    uint64_t root, region;      /* region: va above the leaf table's index */
+    uint64_t generation;        /* 0: empty */
+    const uint8_t *leaf;        /* the leaf table on the host */
+    uint64_t perm;              /* what the entries above allow */
+    uint64_t pa[PT_LEVELS_MAX]; /* of the entry of each level above 0; [0]: of the leaf table */
+} walk_memo;
+
+#define WALK_MEMOS 512
+
 /* Told of each step while somebody watches. */
 typedef struct mmu_probe {
     void *ud;
@@ -64,6 +77,8 @@ typedef struct mmu {
     unsigned chain_count[2];
     tlb pwc[PT_LEVELS_MAX]; /* by page-table level; index 0 unused */
     bool has_pwc[PT_LEVELS_MAX];
+    walk_memo *memos; /* [WALK_MEMOS], or NULL: shortcuts are off */
+    uint64_t generation;
     mmu_counters n;
     const mmu_probe *probe;
     vm_error *error;
@@ -86,6 +101,35 @@ VM_INLINE uint64_t mmu_need(access_kind kind)
 
 /* Physical address of one byte; `kind` is fetch, load or store. */
 mmu_fault mmu_translate(mmu *m, uint64_t va, access_kind kind, uint64_t *pa);
+
+/* Bring what a coming access to va will need closer on the host; changes nothing. */
+VM_INLINE void mmu_prefetch(const mmu *m, uint64_t va)
+{
+    if (!m->memos)
+        return;
+    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
+    const walk_memo *w = &m->memos[region % WALK_MEMOS];
+    if (w->region == region && w->generation == m->generation)
+        VM_PREFETCH(w->leaf + pt_index(&m->g, va, 0) * m->g.format->bytes);
+}
+
+/* The page of a leaf that a coming access will meet, as far as a memo tells. */
+VM_INLINE bool mmu_guess(const mmu *m, uint64_t va, uint64_t *pa)
+{
+    if (!m->memos)
+        return false;
+    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
+    const walk_memo *w = &m->memos[region % WALK_MEMOS];
+    if (w->region != region || w->generation != m->generation || m->g.format->bytes != 8)
+        return false;
+    uint64_t pte;
+    memcpy(&pte, w->leaf + pt_index(&m->g, va, 0) * 8, 8);
+    *pa = (pte_ppn(m->g.format, pte) << m->g.page_bits) | (va & low_mask(m->g.page_bits));
+    return *pa < m->mem->size;
+}
+
+/* A memo of the way to leaf tables; without one each walk follows the tables. */
+vm_status mmu_use_memos(mmu *m, vm_error *e);
 
 /* Forget translations of the page at va in the asid's space, of every size. */
 void mmu_invalidate(mmu *m, uint64_t va, uint32_t asid);

@@ -118,6 +118,23 @@ static void tlb_drop(tlb *t, uint32_t set, uint32_t at)
     s[at] = (tlb_entry){0, 0};
 }
 
+vm_status tlb_fill_missing(tlb *t, tlb_entry entry, vm_error *e)
+{
+    if (!t->ordered)
+        return tlb_fill(t, entry, e);
+    tlb_entry *s = t->e + (size_t)((uint32_t)tlb_tag_vpn(entry.tag) & t->set_mask) * t->ways;
+    uint64_t last = s[t->ways - 1].tag; /* empty ways are at the tail */
+    memmove(s + 1, s, (t->ways - 1) * sizeof *s);
+    s[0] = entry;
+    t->n.fills++;
+    tlb_count(t, entry.tag, 1);
+    if (last) {
+        t->n.evictions++;
+        tlb_count(t, last, -1);
+    }
+    return VM_OK;
+}
+
 vm_status tlb_fill(tlb *t, tlb_entry entry, vm_error *e)
 {
     uint32_t set = (uint32_t)tlb_tag_vpn(entry.tag) & t->set_mask;

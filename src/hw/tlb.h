@@ -85,6 +85,8 @@ const tlb_entry *tlb_peek(const tlb *t, uint64_t vpn, uint32_t asid);
 /* Put an entry in (size class and asid are in its tag); a present one with the
  * same tag is replaced. */
 vm_status tlb_fill(tlb *t, tlb_entry entry, vm_error *e);
+/* The same for an entry that the TLB is known not to hold: a lookup just missed. */
+vm_status tlb_fill_missing(tlb *t, tlb_entry entry, vm_error *e);
 /* Replace the payload of the entry with this tag, if it is here; no count. */
 void tlb_update(tlb *t, uint64_t tag, uint64_t pay);
 /* Remove what translates vpn for the asid, of any size, and global ones. */

@@ -22,6 +22,7 @@ static vm_status fault_new_table(kernel *k, space *s, unsigned level, uint64_t *
     if (st != VM_OK)
         return st;
     s->tables += n;
+    k->hw->mmu.generation++;
     *pa = ppn << g->page_bits;
     return VM_OK;
 }
@@ -71,6 +72,7 @@ static void fault_free_table(kernel *k, space *s, uint64_t table, unsigned level
         if ((pte & g->format->present) && !pte_is_leaf(g->format, pte, level))
             fault_free_table(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     }
+    k->hw->mmu.generation++;
     dram_clear(&k->hw->mem, table, n << g->page_bits);
     frames_give(&k->frames, table >> g->page_bits, n);
     s->tables -= n;

@@ -324,6 +324,7 @@ static int machine_set_memory(lua_State *L)
     const char *bytes = luaL_checklstring(L, 3, &n);
     if (n > m->hw.mem.size || pa > m->hw.mem.size - n)
         return luaL_error(L, "%d bytes at physical address %d end beyond DRAM", (int)n, (int)pa);
+    m->hw.mmu.generation++; /* it may be a page table */
     if (!dram_write(&m->hw.mem, pa, bytes, n))
         return luaL_error(L, "not enough host memory for the simulated DRAM");
     return 0;
