@@ -22,7 +22,9 @@
 #define DIN_SIZE 4
 #define DIN_LINE "'0|1|2 HEXADDRESS [HEXSIZE]'"
 
-/* One line; `*p` ends at its line break, or where it is wrong. */
+static bool din_ends(const char *p, const char *stop) { return p == stop || *p == '\n'; }
+
+/* One line; `*p` goes to its end. Where there is none, only over blanks. */
 static bool din_line(const char **p, const char *stop, access_record *r)
 {
     static const uint8_t kinds[] = {ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH};
@@ -39,12 +41,14 @@ static bool din_line(const char **p, const char *stop, access_record *r)
         return false;
     const char *gap = q;
     q = text_blanks(q, stop);
-    if (*q != '\n' && (q == gap || !text_number(&q, stop, 16, &size)))
+    if (!din_ends(q, stop) && (q == gap || !text_number(&q, stop, 16, &size)))
         return false;
     q = text_blanks(q, stop);
+    if (!din_ends(q, stop) || size == 0 || size > UINT32_MAX)
+        return false;
     r->size = (uint32_t)size;
     *p = q;
-    return *q == '\n' && size > 0 && size <= UINT32_MAX;
+    return true;
 }
 
 static vm_status din_parse(text_cursor *c, const char **at, const char *stop, size_t *count,
@@ -67,7 +71,8 @@ static vm_status din_parse(text_cursor *c, const char **at, const char *stop, si
     return VM_OK;
 }
 
-/* Every whole line of the head is one of din's, and there is one. */
+/* Every line of the head is one of din's, and there is one; the last does not
+ * count where the head cuts it. */
 bool din_recognise(const unsigned char *head, size_t n)
 {
     const char *p = (const char *)head, *stop = p + n;
@@ -75,12 +80,15 @@ bool din_recognise(const unsigned char *head, size_t n)
     while (p < stop) {
         const char *end = memchr(p, '\n', (size_t)(stop - p));
         access_record r;
-        if (!end)
+        if (!end && n == STREAM_HEAD)
             break;
-        if (!din_line(&p, end + 1, &r) && p != end)
+        if (!end)
+            end = stop;
+        if (din_line(&p, end, &r))
+            lines++;
+        else if (p != end)
             return false;
-        lines += p == end;
-        p = end + 1;
+        p = end + (end < stop);
     }
     return lines > 0;
 }
