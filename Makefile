@@ -65,7 +65,7 @@ COMPILE = $(CC) $(CSTD) $(OPT) -g -fPIC -fvisibility=hidden $(WARN) $(WERROR) $(
 
 SOURCES := $(sort $(wildcard src/*.c src/*/*.c))
 HEADERS := $(sort $(wildcard src/*.h src/*/*.h))
-FACE    := $(sort $(wildcard lua/vmem/*.lua))
+FACE    := $(sort $(patsubst lua/%,%,$(wildcard lua/vmem/*.lua lua/vmem/*/*.lua)))
 # The recorder is a library of its own: the files of src/record that are not
 # part of the one translation unit.
 UNIT     := $(addprefix src/,$(shell sed -n 's/^\#include "\(.*\.c\)".*/\1/p' src/vmem_all.c))
@@ -173,8 +173,11 @@ LIBDIR := $(PREFIX)/lib/lua/5.4
 
 install: WERROR :=
 install: all
-	install -d '$(DESTDIR)$(LUADIR)/vmem' '$(DESTDIR)$(LIBDIR)/vmem' '$(DESTDIR)$(PREFIX)/bin'
-	install -m 644 $(FACE) '$(DESTDIR)$(LUADIR)/vmem'
+	install -d '$(DESTDIR)$(LIBDIR)/vmem' '$(DESTDIR)$(PREFIX)/bin'
+	@for file in $(FACE); do \
+	    install -d '$(DESTDIR)$(LUADIR)/'"$${file%/*}" && \
+	    install -m 644 "lua/$$file" '$(DESTDIR)$(LUADIR)/'"$$file" || exit 1; \
+	done
 	install -m 755 $(CORE) '$(DESTDIR)$(LIBDIR)/vmem'
 	$(if $(PLUGIN),install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)')
 	tools/launcher.sh '$(LUA)' '$(LUADIR)' '$(LIBDIR)' >'$(DESTDIR)$(PREFIX)/bin/vmem'
