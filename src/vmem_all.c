@@ -41,6 +41,7 @@
 #include "lua/util.c"
 #include "lua/callback.c"
 #include "lua/lua_trace.c"
+#include "lua/lua_trace_make.c"
 #include "lua/lua_machine.c"
 #include "lua/lua_process.c"
 #include "lua/lua_explain.c"

@@ -34,6 +34,13 @@ static vm_status callback_call(callback_state *s, int nargs, int nresults, vm_er
     return VM_POLICY;
 }
 
+bool callback_protect(lua_State *L, lua_CFunction f, void *ud)
+{
+    lua_pushcfunction(L, f);
+    lua_pushlightuserdata(L, ud);
+    return lua_pcall(L, 1, 1, 0) == LUA_OK;
+}
+
 int callback_raise(lua_State *L, const vm_error *e)
 {
     if (e->status == VM_POLICY &&

@@ -25,6 +25,10 @@ callback_state *callback_enter(lua_State *L);
 /* Raise `e`: the callback's own error object, if one brought the failure. */
 int callback_raise(lua_State *L, const vm_error *e);
 
+/* Call f(ud) where an error must not pass, since something is to be released:
+ * true with f's one result on the stack, false with the error object. */
+bool callback_protect(lua_State *L, lua_CFunction f, void *ud);
+
 /* A line parser for trace_file: calls the function that `callback_lines_bind`
  * gave it, with a piece of text. The function returns the records packed as
  * access_record lies in memory, or nil and the number of the wrong line.

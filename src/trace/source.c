@@ -1,3 +1,6 @@
+/* source.c: what all traces share, the life of sources and their cursors, and
+ * two sources that stand on nothing else: a trace in memory, a part of another.
+ */
 #include "trace.h"
 
 void trace_source_init(trace_source *s, const trace_source_class *cls, const vm_host *host)
