@@ -50,8 +50,8 @@ static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, 
 }
 
 /* Translate, mending faults, until the address is there or never will be. */
-static vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind,
-                                   uint64_t *pa, fault_info *info, vm_error *e)
+vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind, uint64_t *pa,
+                            fault_info *info, vm_error *e)
 {
     for (;;) {
         mmu_fault fault = mmu_translate(&m->hw.mmu, va, kind, pa);
@@ -69,17 +69,14 @@ static vm_status machine_translate(machine *m, process *p, uint64_t va, access_k
 }
 
 /* A policy of a TLB or cache that failed in the midst of an access: told once. */
-static vm_status machine_failed(machine *m, vm_error *e)
+vm_status machine_failed(machine *m, vm_error *e)
 {
-    vm_status s = m->hw.mmu.failed;
-    m->hw.mmu.failed = VM_OK;
-    for (unsigned i = 0; i < m->hw.cache_count; i++) {
-        if (s == VM_OK)
-            s = m->hw.caches[i].failed;
-        m->hw.caches[i].failed = VM_OK;
+    vm_status s = m->hw.failed;
+    if (VM_UNLIKELY(s != VM_OK)) {
+        m->hw.failed = VM_OK;
+        if (e)
+            *e = m->error;
     }
-    if (s != VM_OK && e)
-        *e = m->error;
     return s;
 }
 

@@ -85,6 +85,10 @@ vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, acc
 typedef bool machine_piece(machine *m, void *ud, uint64_t pa, uint32_t n);
 vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
                       machine_piece *piece, void *ud, fault_info *info, vm_error *e);
+/* Its parts: the address of va's byte, faults served; what policies left behind. */
+vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind, uint64_t *pa,
+                            fault_info *info, vm_error *e);
+vm_status machine_failed(machine *m, vm_error *e);
 /* The same, and the bytes move. Numbers are little-endian. */
 vm_status machine_read(machine *m, process *p, uint64_t va, void *to, size_t n, access_kind kind,
                        fault_info *info, vm_error *e);

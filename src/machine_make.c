@@ -93,6 +93,7 @@ static vm_status make_caches(machine *m, vm_error *e)
         hw->cache_count++;
         c->probe = &hw->cache_probe;
         c->error = &m->error;
+        c->failed = &m->hw.failed;
         if (cache_places[i].fetch)
             hw->l1i = c;
         if (cache_places[i].data)
@@ -211,6 +212,7 @@ vm_status machine_new(const vm_host *host, const machine_options *opt, machine *
     m->hw.mmu.mem = &m->hw.mem;
     m->hw.mmu.memory = &m->hw.memory;
     m->hw.mmu.error = &m->error;
+    m->hw.mmu.failed = &m->hw.failed;
     vm_status s = make_paging(m, e);
     if (s == VM_OK)
         s = dram_init(&m->hw.mem, &m->host, (uint64_t)opt->dram_size, e);

@@ -4,8 +4,8 @@ static void cache_writeback(cache *c, uint64_t line);
 
 static void cache_failure(cache *c, vm_status s)
 {
-    if (c->failed == VM_OK)
-        c->failed = s;
+    if (*c->failed == VM_OK)
+        *c->failed = s;
 }
 
 /* --- what leaves and enters a level ------------------------------------------ */
@@ -208,11 +208,13 @@ static void cache_simple_writeback(cache *c, uint64_t line)
 static void cache_simple_access(cache *c, uint64_t line, bool write, traffic t)
 {
     for (;;) {
-        uint32_t victim;
+        uint32_t victim, *set = cache_packed_set(c, line);
         c->n.refs[write][t]++;
-        if (c->next)
-            VM_PREFETCH(cache_packed_set(c->next, line));
-        if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, write, &victim))
+        if ((set[0] & ~1u) == (uint32_t)line << 1) {
+            set[0] |= write;
+            return;
+        }
+        if (c->touch(set, c->ways, (uint32_t)line << 1, write, &victim))
             return;
         c->n.misses[write][t]++;
         if (victim & 1) {

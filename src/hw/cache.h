@@ -103,8 +103,8 @@ struct cache {
     policy *pol;
     cache *above[CACHE_ABOVE];
     unsigned above_count;
-    vm_status failed; /* a policy's failure, kept for the end of the access */
-    vm_error *error;  /* where it is told */
+    vm_status *failed; /* a policy's failure, kept for the end of the access */
+    vm_error *error;   /* where it is told */
     cache_config cfg;
     const vm_host *host;
 };

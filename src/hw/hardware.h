@@ -21,6 +21,7 @@ typedef struct hardware {
     cache *l1i, *l1d;
     mmu mmu;
     disk disk;
+    vm_status failed;               /* of a policy of a TLB or cache, in the midst of an access */
     const cache_probe *cache_probe; /* NULL while nobody watches */
 } hardware;
 

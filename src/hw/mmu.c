@@ -22,19 +22,6 @@ static void mmu_set_bits(mmu *m, uint64_t pa, uint64_t *pte, uint64_t bits)
     dram_put(m->mem, pa, m->g.format->bytes, *pte);
 }
 
-/* A leaf's permissions as payload bits. */
-static uint64_t mmu_payload_bits(const pte_format *f, uint64_t pte)
-{
-    uint64_t bits = 0;
-    bits |= !f->read || (pte & f->read) ? TLB_R : 0;
-    bits |= pte & f->write ? TLB_W : 0;
-    bits |= (f->exec ? (pte & f->exec) != 0 : !(pte & f->no_exec)) ? TLB_X : 0;
-    bits |= pte & f->user ? TLB_U : 0;
-    bits |= pte & f->dirty ? TLB_D : 0;
-    bits |= pte & f->global ? TLB_G : 0;
-    return bits;
-}
-
 /* The deepest paging-structure cache that knows the way, else the root. */
 static unsigned mmu_walk_start(mmu *m, uint64_t va, uint64_t *table, uint64_t *perm)
 {
@@ -59,8 +46,8 @@ static unsigned mmu_walk_start(mmu *m, uint64_t va, uint64_t *table, uint64_t *p
 static void mmu_fill(mmu *m, tlb *t, tlb_entry e)
 {
     vm_status s = tlb_fill_missing(t, e, m->error);
-    if (s != VM_OK && m->failed == VM_OK)
-        m->failed = s;
+    if (VM_UNLIKELY(s != VM_OK) && *m->failed == VM_OK)
+        *m->failed = s;
 }
 
 /* Where a walk has come to. */
@@ -114,15 +101,8 @@ static bool mmu_walk_memo(mmu *m, uint64_t va, walk_state *w)
     w->pa = memo->pa[0] + at;
     m->n.pte_reads[0]++;
     mmu_traffic(m, w->pa, false);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    w->pte = 0;
-    if (m->g.format->bytes == 8)
-        memcpy(&w->pte, memo->leaf + at, 8);
-    else
-        memcpy(&w->pte, memo->leaf + at, 4);
-#else
-    w->pte = dram_get(m->mem, w->pa, m->g.format->bytes);
-#endif
+    w->pte = 0; /* memos are for little-endian hosts: the entry is as it is in DRAM */
+    memcpy(&w->pte, memo->leaf + at, m->g.format->bytes == 8 ? 8 : 4);
     return true;
 }
 
@@ -198,7 +178,7 @@ vm_status mmu_use_memos(mmu *m, vm_error *e)
     for (unsigned k = 1; k < PT_LEVELS_MAX; k++)
         if (m->has_pwc[k])
             return VM_OK; /* the way begins elsewhere each time */
-    if (m->g.levels == 1)
+    if (m->g.levels == 1 || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
         return VM_OK;
     m->memos = host_zalloc_aligned(m->mem->host, WALK_MEMOS * sizeof *m->memos);
     m->generation = 1;

@@ -81,8 +81,8 @@ typedef struct mmu {
     uint64_t generation;
     mmu_counters n;
     const mmu_probe *probe;
-    vm_error *error;
-    vm_status failed; /* a policy's failure */
+    vm_status *failed; /* a policy's failure, kept for the end of the access */
+    vm_error *error;   /* where it is told */
 } mmu;
 
 /* What a walk found. */
@@ -97,6 +97,19 @@ VM_INLINE uint64_t mmu_need(access_kind kind)
     return kind == ACCESS_FETCH  ? TLB_X | TLB_U
            : kind == ACCESS_LOAD ? TLB_R | TLB_U
                                  : TLB_W | TLB_U | TLB_D;
+}
+
+/* A leaf's permissions as payload bits. */
+VM_INLINE uint64_t mmu_payload_bits(const pte_format *f, uint64_t pte)
+{
+    uint64_t bits = 0;
+    bits |= !f->read || (pte & f->read) ? TLB_R : 0;
+    bits |= pte & f->write ? TLB_W : 0;
+    bits |= (f->exec ? (pte & f->exec) != 0 : !(pte & f->no_exec)) ? TLB_X : 0;
+    bits |= pte & f->user ? TLB_U : 0;
+    bits |= pte & f->dirty ? TLB_D : 0;
+    bits |= pte & f->global ? TLB_G : 0;
+    return bits;
 }
 
 /* Physical address of one byte; `kind` is fetch, load or store. */

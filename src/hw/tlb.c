@@ -52,9 +52,11 @@ VM_INLINE uint32_t tlb_find(const tlb *t, const tlb_entry *s, uint64_t tag)
 {
     uint32_t i = 0;
     if (VM_LIKELY(t->global_held == 0)) {
-        while (i < t->ways && s[i].tag != tag)
-            i++;
-        return i;
+        /* To the end without a branch: where the entry stands can't be predicted. */
+        uint32_t at = t->ways;
+        for (; i < t->ways; i++)
+            at = s[i].tag == tag ? i : at;
+        return at;
     }
     uint64_t global = tag | (uint64_t)TLB_GLOBAL << 3;
     while (i < t->ways && s[i].tag != tag && s[i].tag != global)
