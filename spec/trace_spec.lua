@@ -444,6 +444,26 @@ function TestTracePattern:testInCoroutinesAndNested()
     lu.assertEquals({ co(), co() }, { 4, 5 })
 end
 
+function TestTracePattern:testParsersThatMeddle()
+    local t, step, guard
+    local function meddle(f) return Cc("R") * (digits / function(a) f() return a end) end
+    t = open_bytes("1\n2\n", { pattern = meddle(function() step() end) })
+    step = t:each()
+    lu.assertErrorMsgContains("reads the pass", step)
+    t = open_bytes("1\n2\n", { pattern = meddle(function() getmetatable(guard).__close(guard) end) })
+    local _
+    step, _, _, guard = t:each()
+    lu.assertErrorMsgContains("closes the pass", step)
+    for _, method in ipairs({ "info", "save" }) do
+        t = open_bytes("1\n2\n", { pattern = meddle(function() t:close() end) })
+        lu.assertTrue(t[method](t, path2) ~= nil)
+    end
+    t = open_bytes("1\n2\n", { pattern = meddle(function() t:close() end) })
+    lu.assertEquals(#t, 2)
+    t = open_bytes("1\n2\n", { pattern = meddle(function() collectgarbage() end) })
+    lu.assertEquals(fuzz.read(t), "load 1 1 0\nload 2 1 0")
+end
+
 function TestTracePattern:testPartKeepsItsParser()
     local part = open_bytes("1\n2\n3\n", { pattern = Cc("R") * digits }):slice(2, 3)
     collectgarbage()

@@ -20,9 +20,9 @@ typedef struct lua_trace {
 /* A cursor's guard, and the place where each() stands. */
 typedef struct lua_pass {
     trace_cursor *cursor; /* NULL: closed */
+    bool busy;            /* reading, maybe by a parser in Lua: not to be entered again */
     trace_block block;
     size_t at;
-    uint64_t record; /* number of the record at `at`, from 0 */
 } lua_pass;
 
 /* --- objects ------------------------------------------------------------------ */
@@ -80,16 +80,15 @@ trace_cursor *lua_trace_cursor(lua_State *L, int idx) { return lua_pass_open(L, 
 
 static int lua_pass_close(lua_State *L)
 {
-    lua_pass *p = lua_touserdata(L, 1);
-    trace_cursor *c = p->cursor;
-    p->cursor = NULL;
-    trace_close(c);
+    lua_trace_done(L, 1);
     return 0;
 }
 
 void lua_trace_done(lua_State *L, int idx)
 {
     lua_pass *p = luaL_checkudata(L, idx, PASS_NAME);
+    if (p->busy)
+        luaL_error(L, "the trace's parser closes the pass that it serves");
     trace_cursor *c = p->cursor;
     p->cursor = NULL;
     trace_close(c);
@@ -128,9 +127,12 @@ static void lua_trace_event(lua_State *L, const access_event *v)
 static bool lua_pass_block(lua_State *L, lua_pass *p)
 {
     vm_error e;
-    p->at = p->block.count = 0;
     callback_enter(L);
-    if (p->cursor && trace_next(p->cursor, &p->block, &e) != VM_OK) {
+    p->at = p->block.count = 0;
+    p->busy = true;
+    vm_status st = trace_next(p->cursor, &p->block, &e);
+    p->busy = false;
+    if (st != VM_OK) {
         lua_trace_done(L, lua_upvalueindex(1));
         callback_raise(L, &e);
     }
@@ -143,6 +145,8 @@ static int lua_trace_step(lua_State *L)
     lua_pass *p = lua_touserdata(L, lua_upvalueindex(1));
     if (!p->cursor)
         return 0;
+    if (p->busy)
+        return luaL_error(L, "the trace's parser reads the pass that it serves");
     if (p->at == p->block.count && !lua_pass_block(L, p)) {
         lua_trace_done(L, lua_upvalueindex(1));
         return 0;
@@ -179,7 +183,7 @@ static void lua_trace_measure(lua_State *L, lua_trace *t, trace_totals *totals)
 {
     vm_error e;
     callback_enter(L);
-    trace_source *s = trace_source_retain(t->source); /* a parser may close the trace */
+    trace_source *s = trace_source_retain(t->source);
     vm_status st = trace_measure(s, totals, &e);
     trace_source_release(s);
     if (st != VM_OK)
@@ -211,10 +215,11 @@ static void lua_trace_field(lua_State *L, const char *name, uint64_t x)
 static int lua_trace_info(lua_State *L)
 {
     lua_trace *t = lua_trace_check(L, 1);
+    const char *format = t->source->cls->name; /* a parser may close the trace */
     trace_totals n;
     lua_trace_measure(L, t, &n);
     lua_createtable(L, 0, 16);
-    lua_pushstring(L, t->source->cls->name);
+    lua_pushstring(L, format);
     lua_setfield(L, -2, "format");
     lua_trace_field(L, "accesses", t->count);
     for (size_t i = 0; i < ACCESS_EVENT; i++)
