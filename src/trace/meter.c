@@ -9,6 +9,8 @@
 
 #define METER_PAGE_BITS 12
 #define METER_CELL_BITS 9
+#define METER_RECENT    256u
+#define METER_BATCH     4095u /* records whose counts by kind fit 12 bits each */
 
 typedef struct meter_cell {
     uint64_t number; /* the page number's upper bits + 1; 0: free */
@@ -19,7 +21,7 @@ struct trace_meter {
     vm_host host;
     trace_totals totals;
     bool started;
-    uint64_t recent[4]; /* the page + 1 last marked, by kind */
+    uint64_t recent[METER_RECENT]; /* pages + 1 that are marked, by their lowest bits */
     meter_cell *cells;
     size_t cell_room, cell_count; /* room is a power of two, at most 3/4 full */
 };
@@ -91,35 +93,57 @@ static bool meter_mark(trace_meter *m, uint64_t page)
     return true;
 }
 
-vm_status trace_meter_add(trace_meter *m, const trace_block *b, vm_error *e)
+/* Both pages of an access that are not known to be marked. */
+static VM_NOINLINE bool meter_mark_both(trace_meter *m, uint64_t page, uint64_t end)
+{
+    if (!meter_mark(m, page) || !meter_mark(m, end))
+        return false;
+    m->recent[page % METER_RECENT] = page + 1;
+    m->recent[end % METER_RECENT] = end + 1;
+    return true;
+}
+
+static bool meter_batch(trace_meter *m, const access_record *r, size_t n)
 {
     trace_totals *t = &m->totals;
-    for (size_t i = 0; i < b->count; i++) {
-        const access_record *r = &b->records[i];
-        t->kinds[r->kind]++;
-        if (r->task >= t->tasks)
-            t->tasks = (uint64_t)r->task + 1;
-        if (r->kind == ACCESS_EVENT)
+    uint64_t kinds = 0, min = t->min, max = t->max, last = t->last, tasks = t->tasks;
+    for (size_t i = 0; i < n; i++, r++) {
+        kinds += UINT64_C(1) << (12 * r->kind);
+        if (r->task >= tasks)
+            tasks = (uint64_t)r->task + 1;
+        if (VM_UNLIKELY(r->kind == ACCESS_EVENT))
             continue;
         uint64_t low = r->addr, high = low + (r->size - 1);
         if (VM_UNLIKELY(high < low))
             high = UINT64_MAX;
         if (VM_UNLIKELY(!m->started)) {
             m->started = true;
-            t->first = t->min = low;
-            t->max = high;
+            t->first = low;
+            min = low;
         }
-        t->last = low;
-        if (low < t->min)
-            t->min = low;
-        if (high > t->max)
-            t->max = high;
+        last = low;
+        min = low < min ? low : min;
+        max = high > max ? high : max;
         uint64_t page = low >> METER_PAGE_BITS, end = high >> METER_PAGE_BITS;
-        if (page == end && m->recent[r->kind] == page + 1)
-            continue;
-        if (!meter_mark(m, page) || !meter_mark(m, end))
+        if ((m->recent[page % METER_RECENT] != page + 1 || page != end) &&
+            !meter_mark_both(m, page, end))
+            return false;
+    }
+    for (size_t k = 0; k <= ACCESS_EVENT; k++)
+        t->kinds[k] += kinds >> (12 * k) & 0xfff;
+    t->min = min;
+    t->max = max;
+    t->last = last;
+    t->tasks = tasks;
+    return true;
+}
+
+vm_status trace_meter_add(trace_meter *m, const trace_block *b, vm_error *e)
+{
+    for (size_t i = 0, n; i < b->count; i += n) {
+        n = b->count - i < METER_BATCH ? b->count - i : METER_BATCH;
+        if (!meter_batch(m, b->records + i, n))
             return vm_fail_nomem(e, "the set of pages that a trace touches");
-        m->recent[r->kind] = end + 1;
     }
     return VM_OK;
 }

@@ -202,21 +202,26 @@ static vm_status writer_event(trace_writer *w, const access_event *v, vm_error *
     return VM_OK;
 }
 
-/* The code of a symbol in the block; VMT_SYMBOLS where no room is left. */
-static uint32_t writer_code(trace_writer *w, uint32_t size, uint32_t task, uint32_t kind,
-                            uint32_t bytes)
+VM_INLINE uint64_t writer_key(uint32_t size, uint32_t task, uint32_t kind, uint32_t bytes)
 {
-    uint64_t key = size | (uint64_t)task << 32 | (uint64_t)(kind + 1) << 48 | (uint64_t)bytes << 52;
-    size_t i = (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 54);
+    return size | (uint64_t)task << 32 | (uint64_t)(kind + 1) << 48 | (uint64_t)bytes << 52;
+}
+
+VM_INLINE size_t writer_home(uint64_t key) { return (size_t)((key * VMT_FACTOR) >> 54); }
+
+/* The code of a symbol in the block; VMT_SYMBOLS where no room is left. */
+static uint32_t writer_code(trace_writer *w, uint64_t key)
+{
+    size_t i = writer_home(key);
     while (w->hash[i].key != key) {
         if (w->hash[i].key == 0) {
             if (w->symbols == VMT_SYMBOLS)
                 return VMT_SYMBOLS;
             unsigned char *p = w->symbol + 8 * w->symbols;
-            vmt_put32(p, size);
-            vmt_put16(p + 4, task);
-            p[6] = (unsigned char)kind;
-            p[7] = (unsigned char)bytes;
+            vmt_put32(p, (uint32_t)key);
+            vmt_put16(p + 4, (uint32_t)(key >> 32) & 0xffff);
+            p[6] = (unsigned char)((key >> 48 & 15) - 1);
+            p[7] = (unsigned char)(key >> 52);
             w->hash[i].key = key;
             w->hash[i].code = w->symbols++;
             break;
@@ -227,56 +232,114 @@ static uint32_t writer_code(trace_writer *w, uint32_t size, uint32_t task, uint3
 }
 
 /* 0, 1, 2, 3, 4, 6 or 8 bytes hold z; fewer lengths are fewer symbols. */
-static uint32_t writer_length(uint64_t z)
+VM_INLINE uint32_t writer_length(uint64_t z)
 {
     static const unsigned char up[9] = {0, 1, 2, 3, 4, 6, 6, 8, 8};
     return z ? up[(log2_floor(z) >> 3) + 1] : 0;
 }
 
+/* Room for one more record, whatever it is. */
+VM_INLINE bool writer_fits(const trace_writer *w, uint32_t count, uint32_t fetch_bytes,
+                           uint32_t data_bytes)
+{
+    return count < VMT_RECORDS && fetch_bytes <= VMT_STREAM - 8 && data_bytes <= VMT_STREAM - 8 &&
+           w->event_bytes <= VMT_STREAM - VMT_EVENT - VMT_NO_NAME;
+}
+
+/* Most records: accesses whose symbol the block has where it is looked for
+ * first. The state is kept in locals, since stores of bytes may alias it. The
+ * index of the first record that needs more than that. */
+static size_t writer_usual(trace_writer *w, const access_record *records, size_t i, size_t n)
+{
+    uint32_t count = w->count, fetch_bytes = w->fetch_bytes, data_bytes = w->data_bytes;
+    uint32_t at = w->at;
+    uint64_t fetch = w->fetch;
+    const uint32_t step = w->step;
+    unsigned char *const code = w->code, *const fetches = w->fetches, *const datas = w->datas;
+    for (; i < n && writer_fits(w, count, fetch_bytes, data_bytes); i++) {
+        const access_record *r = &records[i];
+        const bool data = r->kind != ACCESS_FETCH;
+        if (VM_UNLIKELY(r->kind >= ACCESS_EVENT || r->size == 0))
+            break;
+        uint64_t z = vmt_zigzag(r->addr - (data ? w->slot[at] : fetch));
+        uint32_t bytes = writer_length(z);
+        uint64_t key = writer_key(r->size, r->task, r->kind, bytes);
+        const writer_symbol *s = &w->hash[writer_home(key)];
+        if (VM_UNLIKELY(s->key != key))
+            break;
+        code[count++] = (unsigned char)s->code;
+        if (data) {
+            vmt_put64(datas + data_bytes, z);
+            data_bytes += bytes;
+            w->slot[at] = r->addr;
+            at = (at + step) & (VMT_SLOTS - 1);
+        } else {
+            vmt_put64(fetches + fetch_bytes, z);
+            fetch_bytes += bytes;
+            fetch = r->addr + r->size;
+            at = step ? vmt_slot(r->addr) : 0;
+        }
+    }
+    w->count = count;
+    w->fetch_bytes = fetch_bytes;
+    w->data_bytes = data_bytes;
+    w->at = at;
+    w->fetch = fetch;
+    return i;
+}
+
+/* Record `i` of the block: a new symbol, an event, a full block. */
+static vm_status writer_unusual(trace_writer *w, const trace_block *b, size_t i, vm_error *e)
+{
+    const access_record *r = &b->records[i];
+    const bool event = r->kind == ACCESS_EVENT, data = r->kind != ACCESS_FETCH && !event;
+    if (r->kind > ACCESS_EVENT || (r->size == 0) != event || (event && r->addr >= b->event_count))
+        return vm_fail(e, VM_INVALID, "record %llu to be written is not a valid one",
+                       (unsigned long long)(w->records + w->count));
+    vm_status st = VM_OK;
+    if (!writer_fits(w, w->count, w->fetch_bytes, w->data_bytes))
+        st = writer_flush(w, e);
+    uint32_t code = VMT_SYMBOLS, bytes = 0;
+    uint64_t z = 0;
+    while (st == VM_OK) {
+        if (w->count == 0)
+            writer_begin(w, b, i);
+        if (!event) {
+            z = vmt_zigzag(r->addr - (data ? w->slot[w->at] : w->fetch));
+            bytes = writer_length(z);
+        }
+        code = writer_code(w, writer_key(r->size, r->task, r->kind, bytes));
+        if (code < VMT_SYMBOLS)
+            break;
+        st = writer_flush(w, e);
+    }
+    if (st != VM_OK)
+        return st;
+    w->code[w->count++] = (unsigned char)code;
+    if (event)
+        return writer_event(w, &b->events[r->addr], e);
+    if (data) {
+        vmt_put64(w->datas + w->data_bytes, z);
+        w->data_bytes += bytes;
+        w->slot[w->at] = r->addr;
+        w->at = (w->at + w->step) & (VMT_SLOTS - 1);
+    } else {
+        vmt_put64(w->fetches + w->fetch_bytes, z);
+        w->fetch_bytes += bytes;
+        w->fetch = r->addr + r->size;
+        w->at = w->step ? vmt_slot(r->addr) : 0;
+    }
+    return VM_OK;
+}
+
 vm_status trace_writer_put(trace_writer *w, const trace_block *b, vm_error *e)
 {
-    vm_status st = VM_OK;
     for (size_t i = 0; i < b->count; i++) {
-        const access_record *r = &b->records[i];
-        if (r->kind > ACCESS_EVENT || (r->size == 0) != (r->kind == ACCESS_EVENT) ||
-            (r->kind == ACCESS_EVENT && r->addr >= b->event_count))
-            return vm_fail(e, VM_INVALID, "record %llu to be written is not a valid one",
-                           (unsigned long long)(w->records + w->count));
-        if (w->count == VMT_RECORDS || w->fetch_bytes > VMT_STREAM - 8 ||
-            w->data_bytes > VMT_STREAM - 8 || w->event_bytes > VMT_STREAM - VMT_EVENT - VMT_NO_NAME)
-            st = writer_flush(w, e);
-        uint32_t code;
-        uint64_t z = 0, predicted = 0;
-        uint32_t bytes = 0;
-        for (;;) {
-            if (st != VM_OK)
-                return st;
-            if (w->count == 0)
-                writer_begin(w, b, i);
-            if (r->kind != ACCESS_EVENT) {
-                predicted = r->kind == ACCESS_FETCH ? w->fetch : w->slot[w->at];
-                z = vmt_zigzag(r->addr - predicted);
-                bytes = writer_length(z);
-            }
-            code = writer_code(w, r->size, r->task, r->kind, bytes);
-            if (code < VMT_SYMBOLS)
-                break;
-            st = writer_flush(w, e);
-        }
-        w->code[w->count++] = (unsigned char)code;
-        if (r->kind == ACCESS_FETCH) {
-            vmt_put64(w->fetches + w->fetch_bytes, z);
-            w->fetch_bytes += bytes;
-            w->fetch = r->addr + r->size;
-            w->at = w->step ? vmt_slot(r->addr) : 0;
-        } else if (r->kind != ACCESS_EVENT) {
-            vmt_put64(w->datas + w->data_bytes, z);
-            w->data_bytes += bytes;
-            w->slot[w->at] = r->addr;
-            w->at = (w->at + w->step) & (VMT_SLOTS - 1);
-        } else if ((st = writer_event(w, &b->events[r->addr], e)) != VM_OK) {
+        if (w->count > 0)
+            i = writer_usual(w, b->records, i, b->count);
+        vm_status st = i < b->count ? writer_unusual(w, b, i, e) : VM_OK;
+        if (st != VM_OK)
             return st;
-        }
     }
     return trace_meter_add(w->meter, b, e);
 }
