@@ -64,7 +64,8 @@ endif
 COMPILE = $(CC) $(CSTD) $(OPT) -g -fPIC -fvisibility=hidden $(WARN) $(WERROR) $(LUA_CFLAGS) $(CFLAGS)
 
 SOURCES := $(sort $(wildcard src/*.c src/*/*.c))
-HEADERS := $(sort $(wildcard src/*.h src/*/*.h))
+# Headers without a guard are templates: their includer defines what they need.
+HEADERS := $(sort $(shell grep -lE '^\#ifndef VM_[A-Z0-9_]*_H$$' $(wildcard src/*.h src/*/*.h)))
 FACE    := $(sort $(patsubst lua/%,%,$(wildcard lua/vmem/*.lua lua/vmem/*/*.lua)))
 # The recorder is a library of its own: the files of src/record that are not
 # part of the one translation unit.

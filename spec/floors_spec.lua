@@ -132,6 +132,15 @@ function TestHouse:testRockspecIsTheTree()
     })
 end
 
+function TestHouse:testHeadersHaveGuards()
+    in_tree({
+        ["vmem-scm-1.rockspec"] = "build = { modules = {} }\n",
+        ["src/hw/tlb.h"] = "/* tlb */\n#ifndef VM_TLB_H\n#define VM_TLB_H\n#endif\n",
+        ["src/hw/mmu.h"] = "typedef int mmu;\n",
+        ["src/machine_engine.h"] = "",
+    }, { "src/hw/mmu.h:1: no guard (#ifndef VM_..._H), and no template that tools/house.lua knows" })
+end
+
 function TestHouse:testTheCoreCallsNoHost()
     in_tree({
         ["vmem-scm-1.rockspec"] = "build = { modules = {} }\n",
