@@ -12,6 +12,7 @@ local lpeg = require "lpeg"
 ---@field each fun(self: vmem.trace): fun(): string, integer|table, integer, integer
 ---@field save fun(self: vmem.trace, path: string): boolean?, string?, string?
 ---@field info fun(self: vmem.trace): table
+---@field count fun(self: vmem.trace): integer?  # accesses, nil where only a pass can tell
 ---@field head fun(self: vmem.trace, n: integer?): vmem.trace
 ---@field slice fun(self: vmem.trace, from: integer, to: integer?): vmem.trace
 ---@field close fun(self: vmem.trace)

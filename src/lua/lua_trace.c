@@ -193,12 +193,28 @@ static void lua_trace_measure(lua_State *L, lua_trace *t, trace_totals *totals)
     t->counted = true;
 }
 
+static bool lua_trace_counted(lua_trace *t)
+{
+    if (!t->counted && t->source->cls->count)
+        t->counted = t->source->cls->count(t->source, &t->count);
+    return t->counted;
+}
+
+/* t:count() -> accesses, or nil where only a pass can tell */
+static int lua_trace_count(lua_State *L)
+{
+    lua_trace *t = lua_trace_check(L, 1);
+    if (lua_trace_counted(t))
+        lua_pushinteger(L, (lua_Integer)t->count);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 static int lua_trace_len(lua_State *L)
 {
     lua_trace *t = lua_trace_check(L, 1);
-    if (!t->counted && t->source->cls->count && t->source->cls->count(t->source, &t->count))
-        t->counted = true;
-    if (!t->counted) {
+    if (!lua_trace_counted(t)) {
         trace_totals totals;
         lua_trace_measure(L, t, &totals);
     }
@@ -297,9 +313,7 @@ static int lua_trace_tostring(lua_State *L)
     const trace_source_class *cls = t->source->cls;
     if (cls->describe)
         cls->describe(t->source, text, sizeof text);
-    if (!t->counted && cls->count && cls->count(t->source, &t->count))
-        t->counted = true;
-    if (t->counted)
+    if (lua_trace_counted(t))
         snprintf(count, sizeof count, ", %" PRIu64 " accesses", t->count);
     lua_pushfstring(L, "trace (%s%s%s%s)", cls->name, text[0] ? " " : "", text, count);
     return 1;
@@ -354,6 +368,7 @@ static int lua_trace_formats(lua_State *L)
 static const luaL_Reg lua_trace_methods[] = {{"each", lua_trace_each},
                                              {"save", lua_trace_save},
                                              {"info", lua_trace_info},
+                                             {"count", lua_trace_count},
                                              {"head", lua_trace_head},
                                              {"slice", lua_trace_slice},
                                              {"close", lua_trace_close},
