@@ -5,7 +5,8 @@
 #   deps.sh build OUT.mk   Lua 5.4, its headers and modules, zlib, zstd (and lzma
 #                          where there is one): writes what was found to OUT.mk
 #   deps.sh lint           luacheck, clang-format, cppcheck
-#   deps.sh extras         QEMU's user emulators, Valgrind, LuaRocks: some specs use them
+#   deps.sh extras         what some specs use, and skip without: QEMU's user emulators,
+#                          Valgrind, LuaRocks, xz, zstd
 #
 # Environment: CC (default cc), LUA (an interpreter to try first).
 # Silent when nothing is missing. Says on stderr what it installs, and how.
@@ -33,6 +34,8 @@ TABLE='
      qemu          qemu-user       qemu-user           -
      valgrind      valgrind        valgrind            -
      luarocks      luarocks        luarocks            luarocks
+     xz            xz-utils        xz                  xz
+     zstd-command  zstd            zstd                zstd
 '
 
 say() { printf '%s\n' "$*" >&2; }
@@ -139,6 +142,7 @@ int main(void) { return ZSTD_versionNumber() == 0; }' -lzstd ;;
     lzma) compiles '#include <lzma.h>
 int main(void) { return lzma_version_number() == 0; }' -llzma ;;
     qemu) have qemu-x86_64 ;;
+    zstd-command) have zstd ;;
     *) have "$1" ;;
     esac
 }
@@ -301,6 +305,6 @@ build)
     write_config "$2"
     ;;
 lint) need luacheck clang-format cppcheck ;;
-extras) need qemu valgrind luarocks ;;
+extras) need qemu valgrind luarocks xz zstd-command ;;
 *) die "usage: deps.sh build OUT.mk | lint | extras" ;;
 esac
