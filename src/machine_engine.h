@@ -148,6 +148,7 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
                                  uint64_t *pay)
 {
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
+    tlb *first = l->levels->first;
     uint32_t at = 0;
     while (at < l->tlb_ways && s[at].tag != tag)
         at++;
@@ -158,11 +159,11 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
         for (; at > 0; at--)
             s[at] = s[at - 1];
         s[0] = hit;
-        l->first->n.lookups++;
+        first->n.lookups++;
         *pay = hit.pay;
         return true;
     }
-    tlb *second = l->second;
+    tlb *second = l->levels->second;
     if (!second)
         return false;
     tlb_entry *s2 = second->e + (size_t)((uint32_t)vpn & second->set_mask) * second->ways, found;
@@ -181,9 +182,9 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
         ENGINE(fill)(second, found);
     }
     second->n.lookups++;
-    l->first->n.lookups++;
-    l->first->n.misses++;
-    ENGINE(fill)(l->first, found);
+    first->n.lookups++;
+    first->n.misses++;
+    ENGINE(fill)(first, found);
     *pay = found.pay;
     return true;
 }
@@ -231,13 +232,16 @@ static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *
     return VM_OK;
 }
 
-/* The loop. `page_bits`, `line_bits` and `exact` are constants where it is used. */
+/* The loop. `page_bits`, `line_bits`, `virtual_set` and `exact` are constants
+ * where it is used; `virtual_set`: the L1 set follows from the offset in the page. */
 VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const access_record *r,
                                  size_t n, size_t *done, const lane lanes[4],
                                  const unsigned page_bits, const unsigned line_bits,
-                                 const bool exact, fault_info *info, vm_error *e)
+                                 const bool virtual_set, const bool exact, fault_info *info,
+                                 vm_error *e)
 {
-    const uint64_t page_mask = low_mask(page_bits), line_mask = low_mask(line_bits);
+    const uint64_t line_mask = low_mask(line_bits);
+    const unsigned in_page = page_bits - line_bits;
     const unsigned limit_bits = m->hw.mmu.g.va_bits - m->hw.mmu.g.canonical;
     const uint64_t asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
     policy *pol = m->kernel.pol;
@@ -246,31 +250,32 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     size_t i;
     for (i = 0; i < n; i++) {
         const uint64_t va = r[i].addr, vpn = va >> page_bits;
-        const unsigned kind = r[i].kind;
-        if (VM_UNLIKELY((kind > ACCESS_MODIFY) | (r[i].task != task)))
+        if (VM_UNLIKELY((r[i].kind > ACCESS_MODIFY) | (r[i].task != task)))
             break;
-        const lane *l = &lanes[kind];
+        const lane *l = &lanes[r[i].kind];
         const tlb_entry *t = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
         const uint64_t pay = t->pay;
-        const uint32_t line =
-            (uint32_t)((pay >> 8 << (page_bits - line_bits)) | (va & page_mask) >> line_bits);
-        const uint32_t tag = l->tags[(size_t)(line & l->tag_mask) << l->tag_shift];
+        const uint32_t index = (uint32_t)(va >> line_bits & low_mask(in_page));
+        const uint32_t line = (uint32_t)(pay >> 8 << in_page) | index;
+        const uint32_t set = (virtual_set ? index : line) & l->tag_mask;
+        const uint32_t tag = l->tags[(size_t)set << l->tag_shift];
         /* Every way not to be a front hit leaves a bit: another page, not allowed,
-         * another line or a clean one, beyond the user's part, over two lines. */
-        const uint64_t outside = va >> limit_bits | ((va & line_mask) + r[i].size - 1) >> line_bits;
-        const uint64_t other = (t->tag ^ (vpn << 19 | asid_tag)) | (~pay & l->need) |
+         * another line or a clean one, over two lines. The page number is rotated,
+         * so that the bits of an address that no page has are not lost. */
+        const uint64_t over = ((va & line_mask) + r[i].size - 1) >> line_bits;
+        const uint64_t other = (t->tag ^ ((vpn << 19 | vpn >> 45) ^ asid_tag)) | (~pay & l->need) |
                                ((tag | l->any_dirty) ^ (line << 1 | 1));
-        if (VM_LIKELY((other | outside) == 0)) {
+        if (VM_LIKELY((other | over) == 0)) {
             packed += l->count;
             if (exact)
                 pol->stamps[pay >> 8] = ++pol->tick;
             continue;
         }
-        if (VM_LIKELY((outside == 0) & (kind != ACCESS_MODIFY))) {
+        if (VM_LIKELY((over == 0) & (va >> limit_bits == 0) & (r[i].kind != ACCESS_MODIFY))) {
             ENGINE(ahead)(m, r, i, n);
             s = ENGINE(within)(m, p, l, &r[i], vpn << 19 | asid_tag, info, e);
         } else {
-            s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
+            s = machine_one(m, p, va, r[i].size, (access_kind)r[i].kind, NULL, NULL, info, e);
         }
         if (VM_UNLIKELY(s != VM_OK))
             break;
@@ -287,12 +292,14 @@ static vm_status ENGINE(run)(machine *m, process *p, uint16_t task, const access
                              vm_error *e)
 {
     const unsigned page_bits = m->hw.mmu.g.page_bits, line_bits = m->hw.l1d->line_bits;
-    if (page_bits != 12 || line_bits != 6)
-        return ENGINE(loop)(m, p, task, r, n, done, lanes, page_bits, line_bits,
-                            m->kernel.pol->cls->exact, info, e);
-    if (m->kernel.pol->cls->exact)
-        return ENGINE(loop)(m, p, task, r, n, done, lanes, 12, 6, true, info, e);
-    return ENGINE(loop)(m, p, task, r, n, done, lanes, 12, 6, false, info, e);
+    const uint32_t widest = m->hw.l1d->set_mask | m->hw.l1i->set_mask;
+    const bool exact = m->kernel.pol->cls->exact;
+    if (page_bits != 12 || line_bits != 6 || widest > 63)
+        return ENGINE(loop)(m, p, task, r, n, done, lanes, page_bits, line_bits, false, exact, info,
+                            e);
+    if (exact)
+        return ENGINE(loop)(m, p, task, r, n, done, lanes, 12, 6, true, true, info, e);
+    return ENGINE(loop)(m, p, task, r, n, done, lanes, 12, 6, true, false, info, e);
 }
 
 #undef ENGINE

@@ -6,6 +6,11 @@
  */
 #include "machine.h"
 
+/* The TLB levels that the near way knows; second may be NULL. */
+typedef struct lane_tlbs {
+    tlb *first, *second;
+} lane_tlbs;
+
 /* Where one kind of access meets its most recent entries, the first way of the L1
  * TLB set and of the L1 cache set, both in order of recency; and what it needs
  * there. One cache line of the host each. */
@@ -13,10 +18,10 @@ typedef struct lane {
     tlb_entry *tlb;
     const uint32_t *tags;
     uint32_t tlb_mask, tlb_ways, tag_mask, tag_shift;
-    uint64_t need;       /* payload bits */
-    tlb *first, *second; /* TLB levels; second: NULL unless the near way may use it */
-    uint64_t count;      /* one hit, in the field of its kind */
-    uint32_t any_dirty;  /* 1: a clean line will do */
+    uint64_t need;      /* payload bits */
+    uint64_t count;     /* one hit, in the field of its kind */
+    uint32_t any_dirty; /* 1: a clean line will do */
+    const lane_tlbs *levels;
 } lane;
 
 /* The second and last TLB level, if a miss there can be served by a remembered
@@ -30,7 +35,7 @@ static tlb *lane_second(const mmu *u, bool fetch)
     return serves ? t : NULL;
 }
 
-static bool lane_init(const machine *m, unsigned kind, lane *l)
+static bool lane_init(const machine *m, unsigned kind, lane *l, lane_tlbs *levels)
 {
     static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
                                       TLB_R | TLB_W | TLB_U | TLB_D};
@@ -40,15 +45,15 @@ static bool lane_init(const machine *m, unsigned kind, lane *l)
     const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
     if (!c || !t || !t->ordered || !c->simple || c->line_bits > u->g.page_bits)
         return false;
+    *levels = (lane_tlbs){u->chain[fetch][0], lane_second(u, fetch)};
     *l = (lane){.tlb = t->e,
+                .levels = levels,
                 .tags = c->packed,
                 .tlb_mask = t->set_mask,
                 .tlb_ways = t->ways,
                 .tag_mask = c->set_mask,
                 .tag_shift = c->stride_bits,
                 .need = needs[kind],
-                .first = u->chain[fetch][0],
-                .second = lane_second(u, fetch),
                 .count = UINT64_C(1) << 16 * kind,
                 .any_dirty = kind <= ACCESS_LOAD};
     return true;
@@ -128,12 +133,14 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
                       size_t *done, fault_info *info, vm_error *e)
 {
     lane lanes[4];
+    lane_tlbs levels[4];
     size_t i = 0;
     kernel_switch(&m->kernel, p);
     bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
                 !m->hw.mmu.probe && m->kernel.cfg.stamped;
     for (unsigned k = 0; k < 4 && fast; k++)
-        fast = lane_init(m, k, &lanes[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
+        fast =
+            lane_init(m, k, &lanes[k], &levels[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
     vm_status s = VM_OK;
     run_engine *engine = run_any_run;
 #ifdef SET_OP_VECTORS

@@ -34,7 +34,8 @@ VM_INLINE bool set_touch(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirt
     return false;
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
+/* Only gcc: the loop of machine_run is compiled for it by a pragma of gcc's. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define SET_OP_VECTORS 1
 #include <immintrin.h>
 

@@ -398,7 +398,7 @@ static int process_page(lua_State *L)
     lua_setfield(L, -2, "state");
     lua_pushinteger(L, (lua_Integer)at.pte);
     lua_setfield(L, -2, "pte");
-    lua_pushinteger(L, INT64_C(1) << g->shift[at.level]);
+    lua_pushinteger(L, (lua_Integer)1 << g->shift[at.level]);
     lua_setfield(L, -2, "size");
     if (present) {
         char prot[4];

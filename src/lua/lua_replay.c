@@ -3,6 +3,7 @@
  * core.replay(process, trace) -> replay;  r:step(n) -> accesses so far, ended?
  * While a step runs, the machine is busy: the trace may call back into Lua.
  */
+#include "callback.h"
 #include "lua_machine.h"
 #include "lua_trace.h"
 
@@ -95,6 +96,7 @@ static int replay_step(lua_State *L)
     if (x->owner->busy)
         return luaL_error(L, "the machine is busy with a replay already");
     vm_error e;
+    callback_enter(L); /* the trace may be one that a Lua function parses */
     x->owner->busy = true;
     vm_status s = replay_advance(x, (uint64_t)n, &e);
     x->owner->busy = false;
@@ -103,7 +105,7 @@ static int replay_step(lua_State *L)
         return lua_raise_access(L, x->owner->m, p, s, &x->r.fault, &e);
     }
     if (s != VM_OK)
-        return lua_raise(L, &e);
+        return callback_raise(L, &e);
     lua_pushinteger(L, (lua_Integer)x->r.accesses);
     lua_pushboolean(L, x->ended);
     return 2;

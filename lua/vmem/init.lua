@@ -1,0 +1,39 @@
+--- vmem: a virtual-memory laboratory.
+---
+--- `vmem.machine{…}` makes a machine; `vmem.trace` opens, records and generates
+--- traces of programs; a machine's processes replay them.
+
+local trace = require "vmem.trace"
+local machine = require "vmem.machine"
+local options = require "vmem.options"
+local presets = require "vmem.presets"
+
+---@class vmem
+local vmem = {
+  _VERSION = "vmem 0.1",
+  trace = trace,
+  presets = presets,
+}
+
+for _, part in ipairs { "vmem.generate", "vmem.record" } do
+  for name, f in pairs(require(part)) do
+    if trace[name] == nil then trace[name] = f end
+  end
+end
+
+--- Make a machine: a preset ("csapp", "core-i7", "x86-32", "sv39", "sv48"),
+--- options, or both. Unknown or ill-fitting options raise an error that names them.
+---@param t? table
+---@return vmem.Machine
+function vmem.machine(t) return machine.new(t) end
+
+--- Bytes of a size such as "64MiB"; nil if it is none.
+---@param v integer|string
+---@return integer?
+function vmem.bytes(v) return options.bytes(v) end
+
+--- The rows of all options of a machine: name, kind, default, min, max, doc, choices.
+---@return table[]
+function vmem.options() return options.rows end
+
+return vmem
