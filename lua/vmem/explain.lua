@@ -100,9 +100,18 @@ function Explanation:worksheet()
   local function field(name, v, width) line(("  %-6s %s"):format(name, v and hex(v, width) or "-")) end
   line(("%s of %d byte%s at %s"):format(self.kind, self.size, self.size == 1 and "" or "s", hex(self.va, g.va_bits)))
   if g.paging then
-    line(("  bits   %s %s   (VPN, VPO)"):format(
-      bits_of(self.va, g.va_bits - 1, g.page_bits), bits_of(self.va, g.page_bits - 1, 0)))
+    local fields, names, indices, high = {}, {}, {}, g.va_bits
+    for i, bits in ipairs(g.levels) do
+      high = high - bits
+      fields[i], names[i] = bits_of(self.va, high + bits - 1, high), #g.levels > 1 and "VPN" .. i or "VPN"
+      indices[i] = hex(self.va >> high & mask(bits), bits)
+    end
+    line(("  bits   %s %s   (%s, VPO)"):format(table.concat(fields, " "), bits_of(self.va, g.page_bits - 1, 0),
+      table.concat(names, ", ")))
     field("VPN", self.vpn, g.va_bits - g.page_bits)
+    if #g.levels > 1 then
+      for i, name in ipairs(names) do line(("  %-6s %s"):format(name, indices[i])) end
+    end
     field("VPO", self.vpo, g.page_bits)
     if self.tlb then
       field("TLBI", self.tlbi, g.tlb_set_bits)
