@@ -483,7 +483,7 @@ function report.trace(name, facts, style)
     { name = "fetches", n = facts.fetch }, { name = "loads", n = facts.load }, { name = "stores", n = facts.store },
     { name = "modifies (load and store)", n = facts.modify },
   }
-  page:section("Also", "")
+  page:section("What it touches", "number")
   page:row("changes of address spaces", number(facts.events))
   page:row("processes and threads", number(facts.tasks))
   page:row("pages touched", number(facts.pages), text.bytes(facts.pages * 4096))
