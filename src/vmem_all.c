@@ -43,6 +43,7 @@
 #include "trace/generate_chase.c"
 #include "trace/generate_matmul.c"
 #include "trace/generate_phases.c"
+#include "trace/live.c"
 #include "trace/replay.c"
 #include "lua/util.c"
 #include "lua/callback.c"
@@ -53,4 +54,5 @@
 #include "lua/lua_process.c"
 #include "lua/lua_explain.c"
 #include "lua/lua_replay.c"
+#include "lua/lua_record.c"
 #include "lua/core.c"
