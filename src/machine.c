@@ -15,12 +15,14 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
             m->hw.cache_probe->memory(m->hw.cache_probe->ud, pa, write, t);
         return;
     }
-    uint64_t first = pa >> c->line_bits, last = (pa + n - 1) >> c->line_bits;
-    m->n.line_straddles += first != last;
     if (m->opt.straddle) {
-        cache_access_once(c, pa, n, write, t);
+        /* cachegrind cuts data to its smallest line */
+        uint32_t most = 1u << (m->hw.l1i->line_bits < m->hw.l1d->line_bits ? m->hw.l1i->line_bits
+                                                                           : m->hw.l1d->line_bits);
+        cache_access_once(c, pa, t == TRAFFIC_DATA && n > most ? most : n, write, t);
         return;
     }
+    uint64_t first = pa >> c->line_bits, last = (pa + n - 1) >> c->line_bits;
     for (uint64_t line = first; line <= last; line++)
         cache_access(c, line, write, t);
 }
@@ -85,15 +87,19 @@ static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t si
                                 access_kind kind, machine_piece *piece, void *ud, fault_info *info,
                                 vm_error *e)
 {
+    const cache *c = kind == ACCESS_FETCH ? m->hw.l1i : m->hw.l1d;
     uint64_t page = UINT64_C(1) << m->hw.mmu.g.page_bits, pa;
     if (VM_UNLIKELY(size - 1 > UINT64_MAX - va)) {
         *info = (fault_info){"SIGSEGV", "MAPERR", va, kind, p->pid};
         return vm_fail(e, VM_FAULT, "SIGSEGV");
     }
     kernel_switch(&m->kernel, p);
-    m->n.page_straddles += (va & (page - 1)) + size > page;
+    m->n.page_straddles += m->hw.mmu.paging && (va & (page - 1)) + size > page;
+    m->n.line_straddles += c && va >> c->line_bits != (va + size - 1) >> c->line_bits;
     while (size) {
-        uint64_t room = page - (va & (page - 1)), n = size < room ? size : room;
+        uint64_t room = page - (va & (page - 1)), n = size;
+        if (m->hw.mmu.paging && n > room)
+            n = room;
         vm_status s = machine_translate(m, p, va, kind, &pa, info, e);
         if (s == VM_OK && !m->hw.mmu.paging && n > m->hw.mem.size - pa) {
             *info = (fault_info){"SIGBUS", "ADRERR", va, kind, p->pid};
@@ -116,15 +122,7 @@ static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t si
 vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
                       machine_piece *piece, void *ud, fault_info *info, vm_error *e)
 {
-    /* cachegrind's accounting cuts data to its smallest line and takes a modify
-     * for a read */
-    bool modify = kind == ACCESS_MODIFY;
-    if (m->opt.straddle && kind != ACCESS_FETCH && m->hw.l1d) {
-        uint64_t shortest = UINT64_C(1) << m->hw.l1d->line_bits;
-        if (m->hw.l1i->line_bits < m->hw.l1d->line_bits)
-            shortest = UINT64_C(1) << m->hw.l1i->line_bits;
-        size = size < shortest ? size : shortest;
-    }
+    bool modify = kind == ACCESS_MODIFY; /* cachegrind's accounting takes it for a read */
     vm_status s = VM_OK;
     if (kind == ACCESS_FETCH) {
         s = machine_pieces(m, p, va, size, kind, piece, ud, info, e);

@@ -260,18 +260,18 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         const uint32_t set = (virtual_set ? index : line) & l->tag_mask;
         const uint32_t tag = l->tags[(size_t)set << l->tag_shift];
         /* Every way not to be a front hit leaves a bit: another page, not allowed,
-         * another line or a clean one, over two lines. The page number is rotated,
-         * so that the bits of an address that no page has are not lost. */
+         * another line or a clean one, no address of a page at all, over two lines. */
         const uint64_t over = ((va & line_mask) + r[i].size - 1) >> line_bits;
-        const uint64_t other = (t->tag ^ ((vpn << 19 | vpn >> 45) ^ asid_tag)) | (~pay & l->need) |
-                               ((tag | l->any_dirty) ^ (line << 1 | 1));
+        const uint64_t wild = va >> limit_bits;
+        const uint64_t other = (t->tag ^ (vpn << 19 | asid_tag)) | (~pay & l->need) |
+                               ((tag | l->any_dirty) ^ (line << 1 | 1)) | wild;
         if (VM_LIKELY((other | over) == 0)) {
             packed += l->count;
             if (exact)
                 pol->stamps[pay >> 8] = ++pol->tick;
             continue;
         }
-        if (VM_LIKELY((over == 0) & (va >> limit_bits == 0) & (r[i].kind != ACCESS_MODIFY))) {
+        if (VM_LIKELY((over == 0) & (wild == 0) & (r[i].kind != ACCESS_MODIFY))) {
             ENGINE(ahead)(m, r, i, n);
             s = ENGINE(within)(m, p, l, &r[i], vpn << 19 | asid_tag, info, e);
         } else {

@@ -273,12 +273,13 @@ bool cache_access_once(cache *c, uint64_t pa, uint32_t n, bool write, traffic t)
     bool hit = true;
     uint64_t last = (pa + n - 1) >> c->line_bits;
     for (uint64_t line = pa >> c->line_bits; line <= last; line++)
-        hit &= cache_touch(c, line, write && c->write == CACHE_BACK, write, false, t);
+        hit &= (c->allocate || !write || cache_holds(c, line)) &&
+               cache_touch(c, line, write && c->write == CACHE_BACK, write, false, t);
     c->n.misses[write][t] += !hit;
     if (!hit || (write && c->write == CACHE_THROUGH)) {
         if (c->next)
             cache_access_once(c->next, pa, n, write, t);
-        else if (write && c->write == CACHE_THROUGH)
+        else if (write && (c->write == CACHE_THROUGH || !c->allocate))
             c->memory->writes++;
         else
             c->memory->reads[t]++;

@@ -183,14 +183,28 @@ static vm_status fault_base_page(kernel *k, process *p, const area *a, uint64_t 
     return VM_OK;
 }
 
+/* Base pages were where a large one comes: their tables are empty, and go. */
+static void fault_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    uint64_t pte = dram_get(&k->hw->mem, pte_pa, g->format->bytes);
+    if (!(pte & g->format->present))
+        return;
+    fault_free_table(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
+    dram_put(&k->hw->mem, pte_pa, g->format->bytes, 0);
+    kernel_invalidate(k, s, va); /* paging-structure caches may know the way */
+}
+
 static vm_status fault_large_page(kernel *k, process *p, const area *a, uint64_t va, vm_error *e)
 {
     space *s = p->space;
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t pte_pa, ppn, n = UINT64_C(1) << (g->shift[a->level] - g->page_bits);
     vm_status st = kernel_make_tables(k, s, va, a->level, &pte_pa, e);
-    if (st == VM_OK)
-        st = reclaim_take(k, n, n, FRAME_HUGE, &ppn, e);
+    if (st != VM_OK)
+        return st;
+    fault_drop_tables(k, s, va, a->level, pte_pa);
+    st = reclaim_take(k, n, n, FRAME_HUGE, &ppn, e);
     if (st != VM_OK)
         return st;
     if (!dram_put(&k->hw->mem, pte_pa, g->format->bytes,
@@ -210,6 +224,14 @@ static vm_status fault_large_page(kernel *k, process *p, const area *a, uint64_t
     p->n.minor_faults++;
     p->n.zero_fills++;
     return VM_OK;
+}
+
+/* What the hardware lets through once the page is there. The kernel grants the
+ * same before, so that what a program may do does not depend on which of its
+ * pages are in memory: without a bit against it, what can be read can be executed. */
+static unsigned fault_granted(const pte_format *f, const area *a)
+{
+    return a->prot ? pte_prot(f, pte_leaf(f, 0, fault_pte_prot(a), a->level)) : 0;
 }
 
 static vm_status fault_kill(fault_info *info, const char *signal, const char *code, vm_error *e)
@@ -234,7 +256,7 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
     const area *a = why == MMU_NONCANONICAL ? NULL : space_find_area(p->space, va);
     if (!a)
         return fault_kill(info, "SIGSEGV", "MAPERR", e);
-    if (!(a->prot & needs[kind]))
+    if (!(fault_granted(g->format, a) & needs[kind]))
         return fault_kill(info, "SIGSEGV", "ACCERR", e);
     vm_status s;
     if (why == MMU_PROTECTION) {
