@@ -17,9 +17,8 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
     }
     if (m->opt.straddle) {
         /* cachegrind cuts data to its smallest line */
-        uint32_t most = 1u << (m->hw.l1i->line_bits < m->hw.l1d->line_bits ? m->hw.l1i->line_bits
-                                                                           : m->hw.l1d->line_bits);
-        cache_access_once(c, pa, t == TRAFFIC_DATA && n > most ? most : n, write, t);
+        uint32_t most = t == TRAFFIC_DATA ? m->shortest_line : n;
+        cache_access_once(c, pa, n < most ? n : most, write, t);
         return;
     }
     uint64_t first = pa >> c->line_bits, last = (pa + n - 1) >> c->line_bits;

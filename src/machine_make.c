@@ -103,10 +103,14 @@ static vm_status make_caches(machine *m, vm_error *e)
         cache *c = &hw->caches[i], *next = i + 1 < hw->cache_count ? c + 1 : NULL;
         if (c == hw->l1i && next == hw->l1d) /* split: both stand over the second level */
             next = i + 2 < hw->cache_count ? c + 2 : NULL;
-        vm_status s = cache_link(c, next, &hw->memory, e);
+        vm_status s = cache_link(c, next, &hw->memory, o->straddle != 0, e);
         if (s != VM_OK)
             return s;
     }
+    m->shortest_line = UINT32_MAX;
+    for (unsigned i = 0; i < hw->cache_count; i++)
+        if (hw->caches[i].cfg.line < m->shortest_line)
+            m->shortest_line = hw->caches[i].cfg.line;
     hw->mmu.walk_cache = hw->l1d;
     return VM_OK;
 }
@@ -248,8 +252,18 @@ void machine_delete(machine *m)
 
 /* --- state set by hand --------------------------------------------------------------- */
 
+static vm_status state_needs_paging(const machine *m, vm_error *e)
+{
+    return m->hw.mmu.paging ? VM_OK
+                            : vm_fail(e, VM_INVALID,
+                                      "paging is off: there are no PTEs and "
+                                      "no TLB to set");
+}
+
 vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
 {
+    if (state_needs_paging(m, e) != VM_OK)
+        return VM_INVALID;
     const pt_geometry *g = &m->hw.mmu.g;
     if (g->levels != 1)
         return vm_fail(e, VM_INVALID,
@@ -269,6 +283,8 @@ vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
 vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, unsigned prot,
                           bool present, vm_error *e)
 {
+    if (state_needs_paging(m, e) != VM_OK)
+        return VM_INVALID;
     const pt_geometry *g = &m->hw.mmu.g;
     kernel *k = &m->kernel;
     if (vpn >> (g->va_bits - g->page_bits))
@@ -308,6 +324,8 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
 vm_status machine_set_tlb(machine *m, process *p, unsigned level, uint64_t vpn, uint64_t ppn,
                           unsigned prot, vm_error *e)
 {
+    if (state_needs_paging(m, e) != VM_OK)
+        return VM_INVALID;
     const mmu *u = &m->hw.mmu;
     kernel_switch(&m->kernel, p);
     if (level >= u->chain_count[0])

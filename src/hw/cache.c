@@ -404,20 +404,21 @@ vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uin
     return s;
 }
 
-vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e)
+vm_status cache_link(cache *c, cache *next, memory_counters *memory, bool whole, vm_error *e)
 {
     c->next = next;
     c->memory = memory;
     c->simple = c->packed && c->write == CACHE_BACK && c->allocate && !c->is_inclusive;
     if (!next)
         return VM_OK;
-    if (next->line_bits < c->line_bits)
+    if (next->line_bits < c->line_bits && !(whole && !next->is_inclusive))
         return vm_fail(e, VM_INVALID,
                        "cache.%s.line is %u, shorter than the %u of cache.%s above it: lines must "
                        "not get shorter downwards",
                        next->cfg.name, next->cfg.line, c->cfg.line, c->cfg.name);
-    c->next_shift = next->line_bits - c->line_bits;
-    c->simple &= next->simple && c->next_shift == 0;
+    if (next->line_bits >= c->line_bits)
+        c->next_shift = next->line_bits - c->line_bits;
+    c->simple &= next->simple && next->line_bits == c->line_bits;
     next->above[next->above_count++] = c;
     return VM_OK;
 }

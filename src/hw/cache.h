@@ -116,8 +116,8 @@ enum { CACHE_VALID = 1, CACHE_DIRTY = 2 };
 vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uint64_t pa_limit,
                      bool packed, uint64_t seed, vm_error *e);
 /* Say what is below, which must be linked already; checks that lines do not get
- * shorter. */
-vm_status cache_link(cache *c, cache *next, memory_counters *memory, vm_error *e);
+ * shorter, unless levels are only ever asked for `whole` accesses (cache_access_once). */
+vm_status cache_link(cache *c, cache *next, memory_counters *memory, bool whole, vm_error *e);
 void cache_free(cache *c);
 
 /* The set of a packed cache that a line belongs to. */

@@ -15,7 +15,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->asid_generation = 1;
     k->next_asid = 1;
     k->process_count = k->space_count = 1;
-    uint64_t count = hw->mem.size >> hw->mmu.g.page_bits;
+    /* Without paging no frame is ever given out, however large memory is. */
+    uint64_t count = hw->mmu.paging ? hw->mem.size >> hw->mmu.g.page_bits : 0;
     if (count > UINT32_MAX)
         return vm_fail(e, VM_INVALID,
                        "dram.size and paging.page make %llu frames; the kernel manages 2^32 - 1",
@@ -127,7 +128,8 @@ vm_status process_new(kernel *k, const char *name, process **out, vm_error *e)
     if (st != VM_OK)
         return st;
     uint64_t pte_pa; /* the root table at once: a machine too small for it says so now */
-    st = kernel_make_tables(k, s, 0, k->hw->mmu.g.levels - 1, &pte_pa, e);
+    if (k->hw->mmu.paging)
+        st = kernel_make_tables(k, s, 0, k->hw->mmu.g.levels - 1, &pte_pa, e);
     if (st == VM_FAULT)
         st = vm_fail(e, VM_INVALID,
                      "dram.size is %llu: no room for the root page table of a process (%llu bytes)",

@@ -382,7 +382,7 @@ static int process_page(lua_State *L)
     const pte_format *f = g->format;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), slot;
     lua_createtable(L, 0, 8);
-    if (!pt_canonical(g, va)) {
+    if (!pt_canonical(g, va) || !p->space->root_ok) {
         lua_pushliteral(L, "unallocated");
         lua_setfield(L, -2, "state");
         return 1;
