@@ -64,9 +64,9 @@ struct machine {
     kernel kernel;
     machine_counters n;
     uint32_t shortest_line; /* bytes of the shortest line of any cache */
-    uint64_t clock_base; /* cycles before the last reset of counters */
-    vm_error error;      /* where policies of caches and TLBs leave theirs */
-    machine_mend *mend;  /* NULL, or who may mend (see above) */
+    uint64_t clock_base;    /* cycles before the last reset of counters */
+    vm_error error;         /* where policies of caches and TLBs leave theirs */
+    machine_mend *mend;     /* NULL, or who may mend (see above) */
     void *mend_ud;
     machine_fault_probe *fault_probe; /* NULL while nobody watches */
     void *fault_ud;

@@ -44,7 +44,8 @@ function Machine:stats(name)
     for k in pairs(flat) do names[#names + 1] = k end
     table.sort(names)
     local near = options.nearest(name, names)
-    error(("this machine has no counter %s%s"):format(name, near and (", did you mean " .. near .. "?") or ""), 2)
+    error(("this machine has no counter %s%s"):format(name,
+      near and (", did you mean " .. near .. "?") or ""), 2)
   end
   return flat[name]
 end
@@ -69,16 +70,26 @@ local prot_names = { none = "---" }
 -- A length in bytes of a mapping: a number or a size text.
 local function length(what, v)
   local n = options.bytes(v)
-  if not n then error(("%s: length is %s, but takes bytes, or a text such as \"64KiB\""):format(what, tostring(v)), 3) end
+  if not n then
+    error(("%s: length is %s, but takes bytes, or a text such as \"64KiB\""):format(what, tostring(v)), 3)
+  end
   return n
 end
 
 local map_flags = { private = true, anonymous = true, fixed = true, hugetlb = true }
 
+---@class vmem.MmapArguments
+---@field length integer|string bytes
+---@field prot? string of r, w, x; "rw" if left out
+---@field flags? string of private, anonymous, fixed, hugetlb, joined by |
+---@field addr? integer a hint, or the place if fixed
+---@field page? integer|string bytes of a page of a hugetlb mapping
+---@field name? string
+
 --- Map anonymous memory. `length` in bytes; `prot` of r, w, x ("rw" if left out);
 --- `flags` of private, anonymous, fixed, hugetlb; `page` the page size of a
 --- hugetlb mapping ("2MiB"); `addr` a hint, or the place if fixed.
----@param t { length: integer|string, prot?: string, flags?: string, addr?: integer, page?: integer|string, name?: string }
+---@param t vmem.MmapArguments
 ---@return integer? address, string? message, string? code
 function Process:mmap(t)
   if type(t) ~= "table" then error("mmap takes a table of arguments", 2) end
@@ -227,7 +238,9 @@ local setters = {
 ---@param t { ptes?: table, tlb?: table, cache?: table, memory?: table }
 function Process:set_state(t)
   for k in pairs(t) do
-    if not setters[k] then error(("set_state: there is no table %s (there are cache, memory, ptes, tlb)"):format(tostring(k)), 2) end
+    if not setters[k] then
+      error(("set_state: there is no table %s (there are cache, memory, ptes, tlb)"):format(tostring(k)), 2)
+    end
   end
   for _, k in ipairs { "ptes", "memory", "cache", "tlb" } do
     if t[k] then

@@ -88,7 +88,10 @@ local function show(v) return type(v) == "string" and ("%q"):format(v) or tostri
 
 -- What each kind of option takes, by kind: the value for the core, or nil.
 local kinds = {
-  count = function(v) return math.type(v) == "integer" and v or math.type(v) == "float" and math.tointeger(v) or nil end,
+  count = function(v)
+    if math.type(v) == "integer" then return v end
+    return math.type(v) == "float" and math.tointeger(v) or nil
+  end,
   bytes = options.bytes,
   bool = function(v) if type(v) == "boolean" then return v end end,
   name = function(v) if type(v) == "string" then return v end end,

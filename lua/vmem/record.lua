@@ -6,10 +6,21 @@ local trace = require "vmem.trace"
 
 local record = {}
 
+---@class vmem.Command
+---@field [integer] string the program and its arguments
+---@field out? string of record: the file; without it, the trace lives as long as the Lua state
+---@field env? table<string, string> added to the program's environment
+---@field emulator? string in place of the one for the program's machine
+---@field via? "qemu"|"lackey"
+---@field stdin? string a file for the program's input, in place of ours
+---@field stdout? string a file for its output
+
 -- ELF's e_machine -> QEMU's name of the architecture
 local machines = { [62] = "x86_64", [183] = "aarch64", [243] = "riscv64" }
 
-local settings = { out = "string", env = "table", emulator = "string", via = "string", stdin = "string", stdout = "string" }
+local settings = {
+  out = "string", env = "table", emulator = "string", via = "string", stdin = "string", stdout = "string",
+}
 
 local function is_file(path)
   local f = io.open(path, "rb")
@@ -38,8 +49,8 @@ local function examine(path)
   if head:sub(1, 4) == "\127ELF" and #head >= 20 then
     local machine = ("<I2"):unpack(head, 19)
     if machines[machine] then return machines[machine] end
-    return missing(("%s is for a machine (ELF number %d) that the recorder does not know; it knows x86_64, aarch64 and riscv64")
-      :format(path, machine), "ENOEXEC")
+    return missing(("%s is for a machine (ELF number %d) that the recorder does not know; "
+      .. "it knows x86_64, aarch64 and riscv64"):format(path, machine), "ENOEXEC")
   end
   local line = head:match("^#!%s*([^\n]+)")
   if not line then return missing(path .. " is neither an ELF program nor a script", "ENOEXEC") end
@@ -83,14 +94,17 @@ local function lackey(argv, command)
   local valgrind = find "valgrind"
   local pipe = os.tmpname()
   os.remove(pipe)
-  if not os.execute("mkfifo -m 600 " .. quote(pipe)) then return missing("no named pipe can be made at " .. pipe, "EIO") end
+  if not os.execute("mkfifo -m 600 " .. quote(pipe)) then
+    return missing("no named pipe can be made at " .. pipe, "EIO")
+  end
   local words = {}
   for k, v in pairs(command.env or {}) do words[#words + 1] = quote(k .. "=" .. v) end
   table.sort(words)
   if #words > 0 then table.insert(words, 1, "env") end
-  words[#words + 1] = ("%s --tool=lackey --trace-mem=yes --log-file=%s"):format(quote(valgrind), quote(pipe))
+  words[#words + 1] = quote(valgrind) .. " --tool=lackey --trace-mem=yes --log-file=" .. quote(pipe)
   for _, a in ipairs(argv) do words[#words + 1] = quote(a) end
-  words[#words + 1] = "<" .. quote(command.stdin or "/dev/null") .. (command.stdout and " >" .. quote(command.stdout) or "")
+  words[#words + 1] = "<" .. quote(command.stdin or "/dev/null")
+  if command.stdout then words[#words + 1] = ">" .. quote(command.stdout) end
   local process = io.popen(table.concat(words, " "), "w")
   local t, why, code = trace.open(pipe, { format = "lackey" })
   os.remove(pipe)
@@ -102,15 +116,24 @@ local function lackey(argv, command)
 end
 
 local function check(command, call)
-  if type(command) ~= "table" then error(("%s takes a table: a program, its arguments, options by name"):format(call), 3) end
+  if type(command) ~= "table" then
+    error(call .. " takes a table: a program, its arguments, options by name", 3)
+  end
   if type(command[1]) ~= "string" then error(("%s: there is no program at index 1"):format(call), 3) end
   for i, a in ipairs(command) do
-    if type(a) ~= "string" then error(("%s: argument %d is a %s, not a string"):format(call, i, type(a)), 3) end
+    if type(a) ~= "string" then
+      error(("%s: argument %d is a %s, not a string"):format(call, i, type(a)), 3)
+    end
   end
   for k, v in pairs(command) do
     if type(k) ~= "number" then
-      if not settings[k] then error(("%s: there is no option %s (there are emulator, env, out, stdin, stdout, via)"):format(call, tostring(k)), 3) end
-      if type(v) ~= settings[k] then error(("%s: option %s is a %s, not a %s"):format(call, k, type(v), settings[k]), 3) end
+      if not settings[k] then
+        error(("%s: there is no option %s (there are emulator, env, out, stdin, stdout, via)"):format(call,
+          tostring(k)), 3)
+      end
+      if type(v) ~= settings[k] then
+        error(("%s: option %s is a %s, not a %s"):format(call, k, type(v), settings[k]), 3)
+      end
     end
   end
   if command.via and command.via ~= "qemu" and command.via ~= "lackey" then
@@ -122,7 +145,9 @@ local function begin(command)
   local machine, argv, code = resolve(command)
   if not machine then return nil, argv, code end
   local emulator = command.emulator and find(command.emulator) or find("qemu-" .. machine)
-  if command.emulator and not emulator then return missing("there is no emulator " .. command.emulator) end
+  if command.emulator and not emulator then
+    return missing("there is no emulator " .. command.emulator)
+  end
   local recorder, sought = plugin()
   local via = command.via or (emulator and recorder and "qemu") or (find "valgrind" and "lackey")
   if via == "lackey" then
@@ -130,10 +155,12 @@ local function begin(command)
     return lackey(argv, command)
   end
   if via == nil or not emulator then
-    return missing(("to run this program an emulator is needed: qemu-%s (on Debian: apt-get install qemu-user) or Valgrind")
-      :format(machine))
+    return missing(("to run this program an emulator is needed: qemu-%s (on Debian: apt-get install "
+      .. "qemu-user) or Valgrind"):format(machine))
   end
-  if not recorder then return missing(("the recorder %s is not there; 'make' builds it"):format(sought or "libvmem-record.so")) end
+  if not recorder then
+    return missing(("the recorder %s is not there; 'make' builds it"):format(sought or "libvmem-record.so"))
+  end
   local options = {}
   for k, v in pairs(command.env or {}) do options[#options + 1] = k .. "=" .. v end
   table.sort(options)
@@ -149,8 +176,7 @@ end
 
 --- Run a program and read its accesses as they come: a trace of one pass, with no
 --- file in between. It starts when the pass does; closing the pass ends it.
----@param command { [integer]: string, env?: table<string, string>, emulator?: string, via?: "qemu"|"lackey", stdin?: string, stdout?: string }
---- the program and its arguments; files for its input and output in place of ours
+---@param command vmem.Command
 ---@return vmem.trace? trace, string? message, string? code
 function record.live(command)
   check(command, "trace.live")
@@ -165,8 +191,7 @@ local temporary = setmetatable({}, { __gc = function(list)
 end })
 
 --- Run a program, unmodified, and keep its trace in a `.vmt` file.
----@param command { [integer]: string, out?: string, env?: table<string, string>, emulator?: string, via?: "qemu"|"lackey", stdin?: string, stdout?: string }
---- `out` names the file; without it, it lives as long as the Lua state
+---@param command vmem.Command
 ---@return vmem.trace? trace, string|table? message a table { status =, signal = } of how the
 --- program ended where there is a trace, string? code
 function record.record(command)

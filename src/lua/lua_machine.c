@@ -66,6 +66,39 @@ static int machine_option_rows(lua_State *L)
     return 1;
 }
 
+/* core.policies() -> list of { name, doc, serves } */
+static int machine_policies(lua_State *L)
+{
+    static const char *const serves[] = {"", "frames", "sets", "frames, sets"};
+    lua_newtable(L);
+    for (lua_Integer i = 0; policy_classes[i]; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, policy_classes[i]->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, policy_classes[i]->doc);
+        lua_setfield(L, -2, "doc");
+        lua_pushstring(L, serves[policy_classes[i]->serves & 3]);
+        lua_setfield(L, -2, "serves");
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* core.pte_formats() -> list of { name, doc } */
+static int machine_pte_formats(lua_State *L)
+{
+    lua_newtable(L);
+    for (lua_Integer i = 0; pte_formats[i]; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, pte_formats[i]->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, pte_formats[i]->doc);
+        lua_setfield(L, -2, "doc");
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* Set the option named by the string at -2 to the value at -1. */
 static vm_status machine_set_option(lua_State *L, machine_options *o, vm_error *e)
 {
@@ -367,8 +400,11 @@ void lua_open_machine(lua_State *L)
         {"_set_line", machine_set_line},
         {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {
-        {"machine", machine_open}, {"option_rows", machine_option_rows}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"machine", machine_open},
+                                         {"option_rows", machine_option_rows},
+                                         {"policies", machine_policies},
+                                         {"pte_formats", machine_pte_formats},
+                                         {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, LUA_MACHINE);
     lua_pushcfunction(L, machine_gc);

@@ -1,0 +1,90 @@
+-- docs.lua: writes docs/reference.md from the tables in the code: `make docs`.
+--
+-- Options, counters, presets, generators and trace formats are rows in C; what
+-- is written here is only how they are laid out.
+
+local vmem = require "vmem"
+local core = require "vmem.core"
+
+local out = {}
+local function put(text, ...) out[#out + 1] = select("#", ...) > 0 and text:format(...) or text end
+
+local function cell(v)
+  if type(v) == "table" then return "{ " .. table.concat(v, ", ") .. " }" end
+  return (tostring(v):gsub("|", "\\|"))
+end
+
+local function range(row)
+  if row.choices then return table.concat(row.choices, ", ") end
+  if row.kind == "bool" then return "true, false" end
+  if row.kind == "list" then return "1 to 5 widths" end
+  if row.min == math.mininteger then return "any" end
+  return ("%d to %d"):format(row.min, row.max)
+end
+
+put "# Reference"
+put ""
+put "Written by `make docs` from the tables in the code; change it there."
+put ""
+put "## Options of a machine"
+put ""
+put "Dotted names nest: `tlb.l1d.entries` is `tlb = { l1d = { entries = … } }`. Sizes are bytes or texts"
+put "such as \"64MiB\"; `dram = \"64MiB\"` is short for `dram = { size = \"64MiB\" }`."
+put ""
+put "| option | kind | default | takes | |"
+put "|---|---|---|---|---|"
+for _, row in ipairs(vmem.options()) do
+  put("| `%s` | %s | %s | %s | %s |", row.name, row.kind, cell(row.default), range(row), row.doc)
+end
+
+put ""
+put "## Replacement policies"
+put ""
+put "| policy | serves | |"
+put "|---|---|---|"
+for _, row in ipairs(core.policies()) do put("| `%s` | %s | %s |", row.name, row.serves, row.doc) end
+
+put ""
+put "## Page-table formats"
+put ""
+put "| format | |"
+put "|---|---|"
+for _, row in ipairs(core.pte_formats()) do put("| `%s` | %s |", row.name, row.doc) end
+
+put ""
+put "## Presets"
+put ""
+put "| preset | addresses | page table | TLBs | caches | DRAM |"
+put "|---|---|---|---|---|---|"
+for _, name in ipairs(vmem.presets.names()) do
+  local m <close> = vmem.machine { preset = name }
+  local o = m:options()
+  local tlbs, caches = {}, {}
+  for _, level in ipairs { "l1", "l1i", "l1d", "l2", "l3" } do
+    local t = o.tlb[level]
+    if t.entries > 0 then tlbs[#tlbs + 1] = ("%s %d/%d"):format(level, t.entries, t.ways) end
+  end
+  for _, level in ipairs { "l1", "l1i", "l1d", "l2", "l3", "l4" } do
+    local c = o.cache[level]
+    if c.size > 0 then caches[#caches + 1] = ("%s %d B/%d, lines of %d"):format(level, c.size, c.ways, c.line) end
+  end
+  put("| `%s` | %d bits | %s, %s, pages of %d B | %s | %s | %d B |", name, o.paging.va_bits, o.paging.pte,
+    cell(o.paging.levels), o.paging.page, table.concat(tlbs, "; "), table.concat(caches, "; "), o.dram.size)
+end
+
+put ""
+put "## Counters"
+put ""
+put "`m:stats(name)` gives one, `m:stats()` all, nested. Those of a `core-i7`; each TLB and cache level that a"
+put "machine has brings the same ones under its own name."
+put ""
+put "| counter | unit | |"
+put "|---|---|---|"
+do
+  local m <close> = vmem.machine { preset = "core-i7" }
+  for _, row in ipairs(m:_stat_rows()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
+end
+
+local file = assert(io.open(arg[1] or "docs/reference.md", "w"))
+assert(file:write(table.concat(out, "\n"), "\n"))
+assert(file:close())
