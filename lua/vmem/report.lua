@@ -224,12 +224,14 @@ local function write_faults(page, run)
     { name = "major: a page from the disk", n = k.major_faults },
   }
   page:row("all", number(k.faults))
-  page:section("Pages that lost their frame", "number", "", "share")
-  page:shares {
-    { name = "clean: dropped", n = k.clean_drops },
-    { name = "dirty: written to swap", n = k.swap_outs },
-  }
-  page:row("all", number(k.evictions))
+  if k.evictions > 0 then
+    page:section("Pages that lost their frame", "number", "", "share")
+    page:shares {
+      { name = "clean: dropped", n = k.clean_drops },
+      { name = "dirty: written to swap", n = k.swap_outs },
+    }
+    page:row("all", number(k.evictions))
+  end
   if disk.reads + disk.writes > 0 then
     page:section("Disk", "blocks")
     page:row("read", number(disk.reads))

@@ -153,6 +153,34 @@ function common.open(args, path)
   return common.made(vmem.trace.open(path, { format = args.format, page = page }))
 end
 
+--- Let a command take the options of a program that it runs.
+---@param command table
+function common.takes_program(command)
+  command:group("Options of the program",
+    command:option("--via", "Run it under qemu (fast) or Valgrind's lackey (default: what is there)."):argname("NAME")
+      :choices { "qemu", "lackey" },
+    command:option("--stdin", "The program reads this file."):argname("FILE"),
+    command:option("--stdout", "The program's output goes to this file."):argname("FILE"))
+end
+
+--- The program and its options, as vmem.trace.live and record take them.
+---@param args table
+---@param program string[]
+---@return table
+function common.program(args, program)
+  local t = { via = args.via, stdin = args.stdin, stdout = args.stdout }
+  return table.move(program, 1, #program, 1, t)
+end
+
+--- How a program ended, as a sentence; nil where it ended well.
+---@param status? integer
+---@param signal? integer
+---@return string?
+function common.ending(status, signal)
+  if signal then return ("The program was killed by signal %d."):format(signal) end
+  if status and status ~= 0 then return ("The program ended with exit status %d."):format(status) end
+end
+
 --- A command's line as a shell would take it, shortened.
 ---@param argv string[]
 ---@return string

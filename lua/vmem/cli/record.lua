@@ -10,8 +10,9 @@ local record = {
 }
 
 function record.describe(command)
-  command:usage("Usage: vmem record [-h] [-q] OUT.vmt -- COMMAND...")
+  command:usage("Usage: vmem record [options] OUT.vmt -- COMMAND...")
   command:argument("out", "The .vmt file to write."):argname("OUT.vmt")
+  common.takes_program(command)
   command:flag("-q --quiet", "Print nothing but what the program prints.")
 end
 
@@ -19,10 +20,14 @@ function record.run(args, program)
   if not program or #program == 0 then
     common.misuse("record takes a program after --, as in: vmem record sort.vmt -- sort words.txt")
   end
-  local t <close> = common.made(vmem.trace.record(program))
-  common.made(t:save(args.out))
+  local command = common.program(args, program)
+  command.out = args.out
+  local trace, ending = vmem.trace.record(command)
+  local t <close> = common.made(trace, ending)
   if not args.quiet then
-    io.stderr:write(report.trace(args.out, t:info(), {}), "\n")
+    print(report.trace(args.out, t:info(), common.style()))
+    local how = common.ending(ending.status, ending.signal)
+    if how then print("\n" .. how) end
   end
 end
 

@@ -1,6 +1,7 @@
 --- vmem run: a trace, or a program as it runs, through a whole machine.
 
 local vmem = require "vmem"
+local core = require "vmem.core"
 local common = require "vmem.cli.common"
 local report = require "vmem.report"
 
@@ -16,6 +17,7 @@ function run.describe(command)
   command:argument("trace", "A trace file, compressed or not; or a program after --."):args("?")
   common.takes_machine(command, "Which page loses its frame; several make columns: ")
   common.takes_trace(command)
+  common.takes_program(command)
   local json = command:flag("--json", "Print every counter as one JSON object.")
   local csv = command:flag("--csv", "Print every counter, one line for each run.")
   command:mutex(json, csv)
@@ -39,8 +41,22 @@ local function simulate(args, t, label, policy)
   local step, finish = common.progress(args, policy and label .. ", " .. policy or label, total)
   local ok, counters = pcall(p.replay, p, t, { progress = step, limit = limit })
   finish()
-  if not ok then error(counters, 0) end
+  if not ok then
+    -- A replay maps what is touched, so only what is no address can't be.
+    if type(counters) == "table" and counters.code == "MAPERR" then
+      common.fail(("%s; this machine has addresses of %d bits (paging.va_bits)"):format(common.sentence(counters),
+        m:options().paging.va_bits))
+    end
+    error(counters, 0)
+  end
   return report.take(m, counters, options.preset)
+end
+
+--- The program as a trace. Its own output would spoil JSON and CSV.
+local function live(args, program)
+  local command = common.program(args, program)
+  if args.json or args.csv then command.stdout = command.stdout or "/dev/null" end
+  return common.made(vmem.trace.live(command))
 end
 
 function run.run(args, program)
@@ -58,7 +74,7 @@ function run.run(args, program)
   end
   for _, name in ipairs(policies) do common.machine_options(args, name) end
   local label = args.trace or common.command_line(program)
-  local trace <close> = args.trace and common.open(args, args.trace) or common.made(vmem.trace.live(program))
+  local trace <close> = args.trace and common.open(args, args.trace) or live(args, program)
   local runs = {}
   for i = 1, math.max(1, #policies) do
     runs[i] = simulate(args, trace, label:match("[^/]+$") or label, policies[i])
@@ -68,7 +84,10 @@ function run.run(args, program)
   elseif args.csv then
     print(report.csv(label, runs))
   else
+    if program and not args.stdout then print() end -- below what the program printed
     print(report.text(label, runs, common.style()))
+    local how = program and common.ending(core.live_status(trace))
+    if how then print("\n" .. how) end
   end
 end
 
