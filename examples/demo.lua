@@ -44,8 +44,9 @@ for _, run in ipairs(runs) do
   if faults(run) < faults(best) then best = run end
   if faults(run) > faults(worst) then worst = run end
 end
-say("Then what the kernel had to do. A minor fault hands out a cleared page; a major one brings back a page that was "
-  .. "written to swap, and these are what a good policy avoids: "
+say("Then what the kernel had to do. A minor fault hands out a cleared page (traces hold no data, so a page that "
+  .. "was only read comes back like that, too). A major one brings back a page that was written to swap, and these are "
+  .. "what a good policy avoids: "
   .. (best == worst and ("here all three take %s."):format(text.number(faults(best)))
     or ("%s takes %s of them, %s %s."):format(worst.options.policy:upper(), text.number(faults(worst)),
       best.options.policy:upper(), text.number(faults(best)))))

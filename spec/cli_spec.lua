@@ -114,6 +114,7 @@ function TestCli:testWrongUse()
         { 1, "/missing.vmt: cannot be opened: No such file", { "info", folder .. "/missing.vmt" } },
         { 1, "/nowhere/x.vmt", { "convert", self.lackey, folder .. "/nowhere/x.vmt" } },
         { 1, "/missing.lua: No such file", { "explain", "0x10", "--state", folder .. "/missing.lua" } },
+        { 1, "this machine has addresses of 32 bits (paging.va_bits)", { "run", self.lackey, "--preset", "x86-32" } },
         { 1, "the program was killed: SIGKILL (OOM)", { "run", self.lackey, "--dram", "8KiB" } },
     }
     for _, case in ipairs(cases) do
@@ -420,6 +421,44 @@ function TestCli:testOptions()
     lu.assertEquals({ #list, list[1].name, list[1].default, list[1].value }, { 1, "policy", "clock", "clock" })
 end
 
+-- --- programs as they run ------------------------------------------------------------------
+
+-- What runs programs is tried elsewhere; here, that the command uses it well.
+local function needs_an_emulator()
+    local _, how, code = os.execute("command -v qemu-x86_64 valgrind >/dev/null")
+    lu.skipIf(how ~= "exit" or code ~= 0, "neither qemu-user nor Valgrind is here")
+end
+
+function TestCli:testRunProgram()
+    needs_an_emulator()
+    local out = succeeds("run", "--", "/bin/echo", "hello there", "--json")
+    lu.assertStrContains(out, "hello there --json\n\n/bin/echo 'hello there' --json through core-i7: ")
+    lu.assertNotStrContains(out, "The program")
+    local object = json.decode(succeeds("run", "--json", "--", "/bin/echo", "hello"))
+    lu.assertEquals(object.trace, "/bin/echo hello")
+    lu.assertTrue(object.runs[1].stats.access.fetches > 1000)
+    lu.assertStrContains(succeeds("run", "--", "sh", "-c", "exit 3"), "\nThe program ended with exit status 3.\n")
+    local input, output = write("in", "some text\n"), folder .. "/out"
+    out = succeeds("run", "--stdin", input, "--stdout", output, "--", "cat")
+    lu.assertEquals(read(output), "some text\n")
+    lu.assertEquals(out:sub(1, 8), "cat thro")
+    local none, err, code = run("run", "--", folder .. "/none")
+    lu.assertEquals({ none, code }, { "", 1 })
+    lu.assertStrMatches(err, "vmem: [^\n]+/none\n")
+end
+
+function TestCli:testRecordProgram()
+    needs_an_emulator()
+    local path = folder .. "/echo.vmt"
+    lu.assertStrContains(succeeds("record", path, "--", "/bin/echo", "hello"), "hello\n" .. path .. ": ")
+    local facts = json.decode(succeeds("info", path, "--json"))
+    lu.assertTrue(facts.accesses > 1000)
+    local object = json.decode(succeeds("run", path, "--json"))
+    lu.assertEquals(object.runs[1].replay.accesses, facts.accesses)
+    lu.assertEquals(succeeds("record", "-q", path, "--", "true"), "")
+    lu.assertStrContains(succeeds("record", path, "--", "false"), "The program ended with exit status 1.")
+end
+
 -- --- figures as people read them ---------------------------------------------------------
 
 TestText = {}
@@ -476,6 +515,86 @@ function TestText:testBars()
     lu.assertEquals(text.wrap("one two three", 7, "  "), "one two\n  three")
 end
 
+-- --- what a language server is told ---------------------------------------------------------
+
+TestMeta = {}
+
+function TestMeta:testEveryMethodIsDescribed()
+    local core = require("vmem.core")
+    local meta = read(tree.root .. "/lua/vmem/meta.lua")
+    for class, methods in pairs({ Machine = core.Machine, Process = core.Process }) do
+        for name in pairs(methods) do
+            if not name:find("^_") then
+                lu.assertStrContains(meta, ("\nfunction %s:%s("):format(class, name))
+            end
+        end
+        for name in meta:gmatch("\nfunction " .. class .. ":(%w+)%(") do
+            lu.assertIsFunction(methods[name], class .. ":" .. name)
+        end
+    end
+    for _, row in ipairs(vmem.options()) do
+        local top = row.name:match("^[^.]+")
+        lu.assertStrContains(meta, "\n---@field " .. top .. "? ")
+    end
+end
+
+-- --- what the documents show ------------------------------------------------------------------
+
+TestDocuments = {}
+TestDocuments.setUp, TestDocuments.tearDown = TestCli.setUp, TestCli.tearDown
+
+-- In the tree's root, with the build tree's modules and command.
+local ENVIRONMENT = ("cd %s && env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 LC_ALL=C LUA_PATH=%s LUA_CPATH=%s "
+    .. "PATH=%s:$PATH"):format(
+    tree.quote(tree.root), tree.quote(tree.root .. "/lua/?.lua;" .. tree.root .. "/lua/?/init.lua;;"),
+    tree.quote(tree.build .. "/?.so;;"), tree.quote(tree.build .. "/bin"))
+
+local function blocks(document, language)
+    local list = {}
+    for block in ("\n" .. read(tree.root .. "/" .. document)):gmatch("\n```" .. language .. "\n(.-)\n```") do
+        list[#list + 1] = block
+    end
+    lu.assertTrue(#list > 0, document)
+    return list
+end
+
+function TestDocuments:testLua()
+    for _, document in ipairs({ "README.md", "docs/guide.md" }) do
+        for _, block in ipairs(blocks(document, "lua")) do
+            local path = write("block.lua", block)
+            local out, err, code = shell(("%s %s %s"):format(ENVIRONMENT, tree.quote(tree.lua), tree.quote(path)))
+            lu.assertEquals({ err, code }, { "", 0 }, block)
+            -- What the comments say is printed, but for spaces.
+            local printed = out:gsub("%s+", " ")
+            for expected in block:gmatch("%-%->%s*([^\n]+)") do
+                expected = expected:gsub(",.*", ""):gsub("%s+", " ")
+                lu.assertStrContains(printed, expected)
+            end
+        end
+    end
+end
+
+-- The report at the top of the README is what the command prints today.
+function TestDocuments:testReport()
+    local command, expected = read(tree.root .. "/README.md"):match("\n```\n%$ (vmem [^\n]+)\n(.-)\n```")
+    local out = shell(("%s LC_ALL=C.UTF-8 %s"):format(ENVIRONMENT, command))
+    lu.assertEquals(out, expected .. "\n", "paste anew what this prints: " .. command)
+end
+
+-- Lines that run programs are tried above, where there is an emulator.
+function TestDocuments:testShell()
+    for _, document in ipairs({ "README.md", "docs/guide.md" }) do
+        for _, block in ipairs(blocks(document, "sh")) do
+            for line in block:gmatch("[^\n]+") do
+                if line:find("^vmem ") and not line:find(" %-%- ") then
+                    local _, err, code = shell(("%s %s"):format(ENVIRONMENT, line:gsub("%s+#.*", "")))
+                    lu.assertEquals({ err, code }, { "", 0 }, line)
+                end
+            end
+        end
+    end
+end
+
 -- --- examples ------------------------------------------------------------------------------
 
 TestExamples = {}
@@ -487,10 +606,7 @@ local function example(name, ...)
         words[i] = tree.quote(word)
     end
     local out, err, code = shell(
-        ("env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 LC_ALL=C LUA_PATH=%s LUA_CPATH=%s %s %s/examples/%s %s"):format(
-            tree.quote(tree.root .. "/lua/?.lua;" .. tree.root .. "/lua/?/init.lua;;"),
-            tree.quote(tree.build .. "/?.so;;"), tree.quote(tree.lua), tree.quote(tree.root), name,
-            table.concat(words, " ")))
+        ("%s %s examples/%s %s"):format(ENVIRONMENT, tree.quote(tree.lua), name, table.concat(words, " ")))
     lu.assertEquals(err, "")
     lu.assertEquals(code, 0)
     return out
