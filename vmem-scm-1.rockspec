@@ -43,6 +43,7 @@ build = {
       ["vmem.machine"] = "lua/vmem/machine.lua",
       ["vmem.options"] = "lua/vmem/options.lua",
       ["vmem.presets"] = "lua/vmem/presets.lua",
+      ["vmem.record"] = "lua/vmem/record.lua",
       ["vmem.report"] = "lua/vmem/report.lua",
       ["vmem.states"] = "lua/vmem/states.lua",
       ["vmem.text"] = "lua/vmem/text.lua",
@@ -53,6 +54,12 @@ build = {
          libraries = { "z", "zstd", "pthread", "m" },
          incdirs = { "$(ZLIB_INCDIR)", "$(ZSTD_INCDIR)" },
          libdirs = { "$(ZLIB_LIBDIR)", "$(ZSTD_LIBDIR)" },
+      },
+      -- No module of Lua's: the recorder, which QEMU loads.
+      ["libvmem-record"] = {
+         sources = { "src/record/recorder.c" },
+         defines = { "_GNU_SOURCE=" },
+         libraries = { "pthread" },
       },
    },
    install = {
