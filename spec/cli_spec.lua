@@ -105,6 +105,8 @@ function TestCli:testWrongUse()
         { 2, "a program runs once", { "run", "--policy", "fifo,lru", "--", "true" } },
         { 2, "record takes a program after --", { "record", folder .. "/x.vmt" } },
         { 2, "missing argument", { "info" } },
+        { 2, "info takes no program after --", { "info", self.lackey, "--", "true" } },
+        { 2, "explain takes no program after --", { "explain", "0x10", "--", "true" } },
         { 2, "zzz is no address", { "explain", "zzz" } },
         { 2, "0x12345678901234567 is no address", { "explain", "0x12345678901234567" } },
         { 2, "--size is 3", { "explain", "0x10", "--size", "3" } },

@@ -2,7 +2,7 @@
 --- into one sentence on stderr and an exit code.
 --
 -- Each command is a module vmem.cli.NAME that gives { summary, describe(command),
--- run(args, program) -> exit code? }. Exit codes: 0 done, 1 failed, 2 not what a
+-- run(args, program) -> exit code?, takes_program }, where program is what follows --. Exit codes: 0 done, 1 failed, 2 not what a
 -- command takes, 130 interrupted. With VMEM_DEBUG set, failures show a traceback.
 
 local argparse = require "argparse"
@@ -58,6 +58,10 @@ function cli.main(args)
   if not parsed then
     local known = commands[ours[1]] and "vmem " .. ours[1] or "vmem"
     say(("%s (see '%s --help')"):format(result:gsub("\nDid you mean ", ", did you mean "):gsub("%s*\n%s*", " "), known))
+    return common.MISUSED
+  end
+  if program and not commands[result.command].takes_program then
+    say(("%s takes no program after -- (see 'vmem %s --help')"):format(result.command, result.command))
     return common.MISUSED
   end
   local trace

@@ -15,8 +15,7 @@ function convert.describe(command)
   common.takes_trace(command)
 end
 
-function convert.run(args, program)
-  if program then common.misuse("convert takes two files, not a program") end
+function convert.run(args)
   local t <close> = common.open(args, args.trace)
   common.made(t:save(args.out))
   if args.quiet then return end

@@ -11,8 +11,7 @@ function info.describe(command)
   common.takes_trace(command)
 end
 
-function info.run(args, program)
-  if program then common.misuse("info takes a trace file, not a program; record it first ('vmem record --help')") end
+function info.run(args)
   local t <close> = common.open(args, args.trace)
   local facts = t:info()
   if args.json then

@@ -5,6 +5,7 @@ local common = require "vmem.cli.common"
 local report = require "vmem.report"
 
 local record = {
+  takes_program = true,
   summary = "Run a program and write every access it makes to a .vmt file.",
   description = "Run a program and write every access it makes to a .vmt file.",
 }

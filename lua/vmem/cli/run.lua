@@ -6,6 +6,7 @@ local common = require "vmem.cli.common"
 local report = require "vmem.report"
 
 local run = {
+  takes_program = true,
   summary = "Run a trace or a program through a machine and tell what the machine did.",
   description = "Run a trace, or a program as it runs, through a whole machine, and tell what the machine did: what "
     .. "the TLBs and caches hit, what faulted, where the cycles went. Several policies, separated by commas, are shown "
