@@ -2,8 +2,9 @@
 --- into one sentence on stderr and an exit code.
 --
 -- Each command is a module vmem.cli.NAME that gives { summary, describe(command),
--- run(args, program) -> exit code?, takes_program }, where program is what follows --. Exit codes: 0 done, 1 failed, 2 not what a
--- command takes, 130 interrupted. With VMEM_DEBUG set, failures show a traceback.
+-- run(args, program) -> exit code?, takes_program }; `program` is what follows --.
+-- Exit codes: 0 done, 1 failed, 2 not what a command takes, 130 interrupted. With
+-- VMEM_DEBUG set, failures show a traceback.
 
 local argparse = require "argparse"
 local vmem = require "vmem"
