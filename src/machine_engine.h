@@ -245,6 +245,9 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     const unsigned limit_bits = m->hw.mmu.g.va_bits - m->hw.mmu.g.canonical;
     const uint64_t asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
     policy *pol = m->kernel.pol;
+    /* The line at which each kind of access had its last front hit, while nothing has
+     * changed since: front hits change nothing, so it would be one still. */
+    uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
     uint64_t packed = 0, hits[4];
     vm_status s = VM_OK;
     size_t i;
@@ -252,7 +255,15 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         const uint64_t va = r[i].addr, vpn = va >> page_bits;
         if (VM_UNLIKELY((r[i].kind > ACCESS_MODIFY) | (r[i].task != task)))
             break;
-        const lane *l = &lanes[r[i].kind];
+        const unsigned kind = r[i].kind;
+        const lane *l = &lanes[kind];
+        const uint64_t over = ((va & line_mask) + r[i].size - 1) >> line_bits;
+        if ((va >> line_bits ^ last[kind]) + over == 0) {
+            packed += l->count;
+            if (exact)
+                pol->stamps[frame_of[kind]] = ++pol->tick;
+            continue;
+        }
         const tlb_entry *t = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
         const uint64_t pay = t->pay;
         const uint32_t index = (uint32_t)(va >> line_bits & low_mask(in_page));
@@ -261,21 +272,24 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         const uint32_t tag = l->tags[(size_t)set << l->tag_shift];
         /* Every way not to be a front hit leaves a bit: another page, not allowed,
          * another line or a clean one, no address of a page at all, over two lines. */
-        const uint64_t over = ((va & line_mask) + r[i].size - 1) >> line_bits;
         const uint64_t wild = va >> limit_bits;
         const uint64_t other = (t->tag ^ (vpn << 19 | asid_tag)) | (~pay & l->need) |
                                ((tag | l->any_dirty) ^ (line << 1 | 1)) | wild;
         if (VM_LIKELY((other | over) == 0)) {
             packed += l->count;
-            if (exact)
+            last[kind] = va >> line_bits;
+            if (exact) {
+                frame_of[kind] = pay >> 8;
                 pol->stamps[pay >> 8] = ++pol->tick;
+            }
             continue;
         }
-        if (VM_LIKELY((over == 0) & (wild == 0) & (r[i].kind != ACCESS_MODIFY))) {
+        last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
+        if (VM_LIKELY((over == 0) & (wild == 0) & (kind != ACCESS_MODIFY))) {
             ENGINE(ahead)(m, r, i, n);
             s = ENGINE(within)(m, p, l, &r[i], vpn << 19 | asid_tag, info, e);
         } else {
-            s = machine_one(m, p, va, r[i].size, (access_kind)r[i].kind, NULL, NULL, info, e);
+            s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
         }
         if (VM_UNLIKELY(s != VM_OK))
             break;
