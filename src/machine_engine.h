@@ -258,7 +258,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         const unsigned kind = r[i].kind;
         const lane *l = &lanes[kind];
         const uint64_t over = ((va & line_mask) + r[i].size - 1) >> line_bits;
-        if ((va >> line_bits ^ last[kind]) + over == 0) {
+        if (((va >> line_bits ^ last[kind]) | over) == 0) {
             packed += l->count;
             if (exact)
                 pol->stamps[frame_of[kind]] = ++pol->tick;
