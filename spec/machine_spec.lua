@@ -1,6 +1,10 @@
 -- The machine as it is defined: single facts that a definition implies.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local fuzz = require("fuzz.machine_fuzz")
+
+-- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
+local scale = tonumber(os.getenv("VMEM_CASES") or 1)
 
 local function machine(t)
     return vmem.machine(t or { preset = "core-i7" })
@@ -52,11 +56,11 @@ function TestMachineAccess:testAWildAddressIsNobodysPage()
         for bit = 48, 63 do
             local m <close> = machine({ preset = "core-i7", shortcuts = shortcuts })
             local p = m:spawn()
-            local t = vmem.trace.new({ { "load", 0x10000, 8, 0 }, { "load", 0x10000, 8, 1 }, { "load", 0x10000, 8, 1 },
-                { "load", 0x10000 | 1 << bit, 8, 0 } })
+            local t = vmem.trace.new({ { "load", 0x10000, 8, 0 }, { "load", 0x10000, 8, 1 },
+                { "load", 0x10000, 8, 1 }, { "load", 0x10000 | 1 << bit, 8, 0 } })
             lu.assertFalse((pcall(p.replay, p, t)))
-            local u = vmem.trace.new({ { "load", 0x10000, 8, 0 }, { "load", 0x10000, 8, 1 }, { "load", 0x10000, 8, 1 },
-                { "load", 0x10000 | 3 << bit, 8, 0 } })
+            local u = vmem.trace.new({ { "load", 0x10000, 8, 0 }, { "load", 0x10000, 8, 1 },
+                { "load", 0x10000, 8, 1 }, { "load", 0x10000 | 3 << bit, 8, 0 } })
             local q = m:spawn()
             lu.assertFalse((pcall(q.replay, q, u)))
         end
@@ -105,5 +109,40 @@ function TestMachinePages:testPermissionIsTheSameBeforeAndAfterThePageIsThere()
             lu.assertEquals(outcome.store, prot:find("w") and "ok" or "ACCERR")
             lu.assertEquals(outcome.load == "ok" or outcome.fetch == "ok", prot ~= "none")
         end
+    end
+end
+
+TestMachineModel = {}
+
+-- Every counter of random machines under random programs, and what killed whom,
+-- as a second machine, written from the definitions, has them.
+function TestMachineModel:testAllCountersOfRandomMachinesAreTheModels()
+    for seed = 1, math.ceil(160 * scale) do
+        lu.assertNil(fuzz.case(seed, seed % 2 == 0))
+    end
+end
+
+-- What once went wrong stays here by its seed.
+function TestMachineModel:testSeedsThatFailed()
+    for _, seed in ipairs({ 40, 616, 716 }) do
+        lu.assertNil(fuzz.case(seed, (seed - 1) % 2 == 0))
+    end
+end
+
+function TestMachineModel:testRandomPoliciesKeepAllInvariants()
+    for seed = 1, math.ceil(20 * scale) do
+        local rng = fuzz.random(seed)
+        local o = fuzz.machine(rng, false)
+        o.policy = "random"
+        for _, level in pairs(o.cache) do
+            if type(level) == "table" then level.policy = "random" end
+        end
+        for _, level in pairs(o.tlb) do
+            if type(level) == "table" then level.policy = "random" end
+        end
+        local ops = fuzz.program(rng, o, 20, 2)
+        local a, _, broken = fuzz.run(o, ops, { check = true })
+        lu.assertNotNil(a, broken)
+        lu.assertNil(fuzz.difference(a, (fuzz.run(o, ops, { shortcuts = false }))))
     end
 end

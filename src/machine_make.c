@@ -103,7 +103,14 @@ static vm_status make_caches(machine *m, vm_error *e)
         cache *c = &hw->caches[i], *next = i + 1 < hw->cache_count ? c + 1 : NULL;
         if (c == hw->l1i && next == hw->l1d) /* split: both stand over the second level */
             next = i + 2 < hw->cache_count ? c + 2 : NULL;
-        vm_status s = cache_link(c, next, &hw->memory, o->straddle != 0, e);
+        /* A lower level that is not given what a write brought above can't hold it all. */
+        if (o->straddle && c->is_inclusive && !c->allocate)
+            return vm_fail(e, VM_INVALID,
+                           "cache.%s: with cache.straddle = \"once\", inclusive = true takes "
+                           "allocate = true",
+                           c->cfg.name);
+        /* Walks and write-backs come by lines. */
+        vm_status s = cache_link(c, next, &hw->memory, o->straddle && !o->paging, e);
         if (s != VM_OK)
             return s;
     }

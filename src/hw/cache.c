@@ -64,9 +64,9 @@ static bool cache_take(cache *c, uint64_t line, bool *found)
     return false;
 }
 
-/* This inclusive level gives a line up: it leaves the levels above, too. True if
- * one of them held newer data. */
-static bool cache_back_invalidate(cache *c, uint64_t line)
+/* The inclusive level gives a line up: it leaves the levels above `c`, too. True
+ * if one of them held newer data. */
+static bool cache_back_invalidate(cache *inclusive, const cache *c, uint64_t line)
 {
     bool newer = false;
     for (unsigned i = 0; i < c->above_count; i++) {
@@ -74,9 +74,9 @@ static bool cache_back_invalidate(cache *c, uint64_t line)
         uint64_t first = line << up->next_shift, n = UINT64_C(1) << up->next_shift;
         for (uint64_t k = 0; k < n; k++) {
             bool found, dirty = cache_take(up, first + k, &found);
-            c->n.back_invalidations += found;
+            inclusive->n.back_invalidations += found;
             newer |= dirty;
-            newer |= cache_back_invalidate(up, first + k);
+            newer |= cache_back_invalidate(inclusive, up, first + k);
         }
     }
     return newer;
@@ -85,7 +85,7 @@ static bool cache_back_invalidate(cache *c, uint64_t line)
 static void cache_give_up(cache *c, uint64_t line, bool dirty)
 {
     if (c->is_inclusive)
-        dirty |= cache_back_invalidate(c, line);
+        dirty |= cache_back_invalidate(c, c, line);
     if (!dirty)
         return;
     c->n.writebacks++;
@@ -411,7 +411,7 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, bool whole,
     c->simple = c->packed && c->write == CACHE_BACK && c->allocate && !c->is_inclusive;
     if (!next)
         return VM_OK;
-    if (next->line_bits < c->line_bits && !(whole && !next->is_inclusive))
+    if (next->line_bits < c->line_bits && !(whole && !next->is_inclusive && c->write != CACHE_BACK))
         return vm_fail(e, VM_INVALID,
                        "cache.%s.line is %u, shorter than the %u of cache.%s above it: lines must "
                        "not get shorter downwards",

@@ -58,8 +58,7 @@ uint64_t frames_find(const frames *f, uint64_t n, uint64_t align, uint64_t from,
         uint64_t aligned = align_up(at, align), k = 0;
         if (aligned != at) {
             at = frames_next_free(f, aligned);
-            if (at % align)
-                continue;
+            continue;
         }
         while (k < n && frames_is_free(f, at + k))
             k++;

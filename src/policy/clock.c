@@ -83,8 +83,9 @@ static vm_status clock_victim(policy *p, uint32_t set, uint64_t key, uint32_t *s
     if (c->full[set] == 0)
         return vm_fail(e, VM_POLICY, "policy clock: no slot is full, so none can be a victim");
     for (;;) {
-        uint32_t at = c->hand[set];
-        c->hand[set] = at + 1 >= p->room ? 0 : at + 1;
+        /* It goes round all slots that there can be; those without room are empty. */
+        uint32_t at = c->hand[set] < p->room ? c->hand[set] : 0;
+        c->hand[set] = at + 1 >= p->cfg.slots ? 0 : at + 1;
         if (!(s[at] & CLOCK_FULL))
             continue;
         bool used = s[at] & CLOCK_REFERENCED;
