@@ -42,7 +42,8 @@ end
 
 function TestMachineAccess:testNoAllocateHoldsUnderCachegrindsAccounting()
     local m <close> = machine({ preset = "core-i7", paging = { enabled = false },
-        cache = { straddle = "once", l1d = { allocate = false }, l2 = { allocate = false }, l3 = { allocate = false } } })
+        cache = { straddle = "once", l1d = { allocate = false }, l2 = { allocate = false },
+            l3 = { allocate = false } } })
     m:spawn():replay(vmem.trace.new({ { "store", 4092, 8 }, { "store", 4092, 8 } }))
     lu.assertEquals(m:stats("cache.l1d.data.write_misses"), 2)
     lu.assertEquals(m:stats("dram.writes"), 2)

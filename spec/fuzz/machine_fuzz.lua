@@ -276,16 +276,14 @@ function fuzz.run_model(options, ops)
             if ends[who] then p:exit() end
             return ends[who]
         end
-        if not p.alive then
-            -- nothing is left to do
-        elseif what == "run" then
+        if p.alive and what == "run" then
             m:switch(p)
             for _, r in ipairs(op[3]) do
                 if access(r[1], r[2], r[3]) then break end
             end
-        elseif what == "wild" then
+        elseif p.alive and what == "wild" then
             access(op[3], op[4], op[5])
-        else
+        elseif p.alive then
             p[what](p, table.unpack(op, 3))
         end
     end

@@ -1,0 +1,138 @@
+-- Two speeds, one truth: with shortcuts and without, every counter is the same,
+-- and so is what the TLBs and caches hold afterwards.
+local lu = require("luaunit")
+local vmem = require("vmem")
+local fuzz = require("fuzz.machine_fuzz")
+local tree = require("tree")
+
+-- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
+local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+
+local function with(o, shortcuts)
+    local options = {}
+    for k, v in pairs(o) do options[k] = v end
+    options.shortcuts = shortcuts
+    return vmem.machine(options)
+end
+
+-- Replays on a machine; its counters, and how each replay ended.
+local function replay(o, traces, shortcuts)
+    local m <close> = with(o, shortcuts)
+    local ends = {}
+    local ok, p = pcall(m.spawn, m)
+    if not ok then return m:_stats(), "no root" end
+    for i, t in ipairs(traces) do
+        local _, e = pcall(p.replay, p, t)
+        ends[i] = e.replay and fuzz.show(e.replay) or tostring(e)
+        if not p:alive() then
+            ok, p = pcall(m.spawn, m)
+            if not ok then break end
+        end
+    end
+    lu.assertEquals({ m:check() }, { true })
+    -- What is in TLBs and caches shows in what a probe of every page then hits.
+    local reach = m:meminfo().page * 64
+    for at = 0, reach - 1, math.max(8, reach // 512) do
+        if p and type(p) == "userdata" and p:alive() then p:_explain(at, "load", 1) end
+    end
+    return m:_stats(), table.concat(ends, "; ")
+end
+
+local function same(o, traces, what)
+    local fast, fast_ends = replay(o, traces, true)
+    local slow, slow_ends = replay(o, traces, false)
+    lu.assertNil(fuzz.difference(fast, slow, what .. "\n" .. fuzz.show(o) .. "\n"))
+    lu.assertEquals(fast_ends, slow_ends, what)
+end
+
+-- Accesses of several tasks: strides, loops and leaps in some regions, now and then
+-- at an address that is nobody's.
+local function records(rng, n, reach, tasks)
+    local list, at, task, kinds = {}, {}, 0, { "load", "load", "store", "fetch", "modify" }
+    for i = 0, tasks - 1 do at[i] = rng.below(reach) end
+    while #list < n do
+        if rng.below(30) == 0 then task = rng.below(tasks) end
+        local how, kind = rng.below(6), rng.pick(kinds)
+        if how == 0 then at[task] = rng.below(reach) end
+        for _ = 1, 1 + rng.below(12) do
+            local size = 1 << rng.below(4)
+            if rng.below(20) == 0 then size = 1 + rng.below(300) end
+            if how > 2 then at[task] = (at[task] + size) % reach end
+            local addr = at[task]
+            if rng.below(20000) == 0 then addr = addr | rng.bits() << 20 end
+            list[#list + 1] = { kind, addr, size, task }
+        end
+    end
+    return vmem.trace.new(list)
+end
+
+TestShortcuts = {}
+
+function TestShortcuts:testRandomMachinesAndTraces()
+    for seed = 1, math.ceil(200 * scale) do
+        local rng = fuzz.random(1000 + seed)
+        local o = fuzz.machine(rng, seed % 2 == 0)
+        local reach = (1 << o.paging.va_bits) // 2
+        reach = math.min(reach, o.paging.page * (8 + rng.below(400)))
+        if not o.paging.enabled then reach = o.dram.size - 400 end
+        same(o, { records(rng, 1500, reach, 1), records(rng, 1500, reach, 1 + rng.below(3)) }, "seed " .. 1000 + seed)
+    end
+end
+
+-- The machines whose loop is compiled apart: pages of 4 KiB, lines of 64 bytes.
+function TestShortcuts:testMachinesOfTheUsualGeometry()
+    for seed = 1, math.ceil(40 * scale) do
+        local rng = fuzz.random(5000 + seed)
+        local function cache(ways, sets) return { size = 64 * ways * sets, ways = ways } end
+        local l1, l2 = rng.pick({ 1, 2, 4, 8, 16 }), rng.pick({ 4, 8, 12, 16 })
+        local tlb = rng.pick({ 2, 4, 8 })
+        local levels = rng.pick({ { 9, 9, 9, 9 }, { 9, 9, 9 }, { 9, 9 } })
+        local o = {
+            paging = { levels = levels, va_bits = 12 + 9 * #levels, pte = rng.pick({ "x86-64", "riscv" }) },
+            tlb = { l1i = { entries = 4 * tlb, ways = tlb }, l1d = { entries = 2 * tlb, ways = tlb },
+                l2 = { entries = 32 * rng.below(3), ways = 8 }, asid_bits = rng.pick({ 0, 1, 6 }) },
+            cache = { l1i = cache(l1, 8), l1d = cache(l1, rng.pick({ 4, 64, 128 })),
+                l2 = rng.below(4) > 0 and cache(l2, 64) or nil, l3 = rng.below(2) > 0 and cache(16, 64) or nil },
+            dram = "4MiB", swap = "16MiB", resident = rng.pick({ 0, 20, 60 }),
+            policy = rng.pick({ "lru", "fifo", "clock", "random" }), young_flush = rng.below(2) == 0,
+        }
+        if o.cache.l3 and not o.cache.l2 then o.cache.l3 = nil end
+        local reach = 4096 * (10 + rng.below(150))
+        same(o, { records(rng, 6000, reach, 1 + rng.below(3)), records(rng, 6000, reach, 2) }, "seed " .. 5000 + seed)
+    end
+end
+
+local function generated()
+    return {
+        zipf = vmem.trace.zipf({ refs = 30000, pages = 400, alpha = 0.9, stores = 0.3 }),
+        uniform = vmem.trace.uniform({ refs = 20000, bytes = "2MiB", stores = 0.2 }),
+        chase = vmem.trace.chase({ refs = 20000, nodes = 5000, loads = 2, stores = 0.1 }),
+        matmul = vmem.trace.matmul({ n = 20 }),
+    }
+end
+
+function TestShortcuts:testGeneratedTracesOnThePresets()
+    for name, t in pairs(generated()) do
+        for _, preset in ipairs({ "core-i7", "x86-32", "sv39", "sv48" }) do
+            for _, policy in ipairs({ "lru", "clock" }) do
+                same({ preset = preset, policy = policy, resident = 150 }, { t:head(math.ceil(30000 * scale)) },
+                    name .. " on " .. preset)
+            end
+        end
+    end
+end
+
+function TestShortcuts:testTheRecordedProgram()
+    local file = io.popen("ls " .. tree.quote(tree.root .. "/examples/traces") .. "/*.vmt 2>/dev/null")
+    local paths = {}
+    for path in file:lines() do paths[#paths + 1] = path end
+    file:close()
+    lu.skipIf(#paths == 0, "no recorded trace is there")
+    for _, path in ipairs(paths) do
+        local t <close> = assert(vmem.trace.open(path))
+        for _, policy in ipairs({ "lru", "fifo", "clock" }) do
+            local part = scale < 1 and t:head(math.ceil(1e6 * scale)) or t
+            same({ preset = "core-i7", policy = policy, resident = 100 }, { part }, path)
+        end
+    end
+end
