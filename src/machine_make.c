@@ -61,6 +61,7 @@ static cache_config make_cache_config(const machine_options *o, size_t place)
                           .write = (cache_write)c->write,
                           .allocate = c->allocate != 0,
                           .inclusive = c->inclusive != 0,
+                          .portable = !o->vectors,
                           .policy = option_set_policy(c->policy)};
 }
 

@@ -144,7 +144,7 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
     vm_status s = VM_OK;
     run_engine *engine = run_any_run;
 #ifdef SET_OP_VECTORS
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+    if (m->opt.vectors && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("bmi2"))
         engine = run_avx512_run;
 #endif

@@ -137,6 +137,8 @@ const option_row option_rows[] = {
     {"seed", OPTION_COUNT, AT(seed), 1, INT64_MIN, INT64_MAX, NULL, "of random policies"},
     BOOL("shortcuts", shortcuts, 1,
          "off: the plain path for every access, which counts the same more slowly"),
+    BOOL("vectors", vectors, 1,
+         "off: no vector instructions, as on processors that have none; counts the same"),
     {0},
 };
 

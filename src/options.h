@@ -54,7 +54,7 @@ typedef struct machine_options {
     int64_t disk_latency, swap;
     int64_t policy, frames, resident, young_flush;
     int64_t fault_cycles, zero_cycles, switch_cycles;
-    int64_t seed, shortcuts;
+    int64_t seed, shortcuts, vectors;
 } machine_options;
 
 extern const option_row option_rows[]; /* ended by a row without a name */

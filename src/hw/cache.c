@@ -182,63 +182,8 @@ static void cache_tell(const cache *c, uint64_t line, bool write, traffic t, boo
         (*c->probe)->lookup((*c->probe)->ud, c, line, write, t, hit);
 }
 
-/* A dirty line comes from above to a simple cache, and what it displaces goes on. */
-static void cache_simple_writeback(cache *c, uint64_t line)
-{
-    for (;;) {
-        uint32_t victim;
-        c->n.writebacks_in++;
-        if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, 1, &victim))
-            return;
-        c->n.writeback_misses++;
-        if (!(victim & 1))
-            return;
-        c->n.writebacks++;
-        if (!c->next) {
-            c->memory->writes++;
-            return;
-        }
-        line = victim >> 1;
-        c = c->next;
-    }
-}
-
-/* The common case in one loop: from level to level until the line is found. The
- * caches below a simple one are simple, too, and have lines of one length. */
-static void cache_simple_access(cache *c, uint64_t line, bool write, traffic t)
-{
-    for (;;) {
-        uint32_t victim, *set = cache_packed_set(c, line);
-        c->n.refs[write][t]++;
-        if ((set[0] & ~1u) == (uint32_t)line << 1) {
-            set[0] |= write;
-            return;
-        }
-        if (c->touch(set, c->ways, (uint32_t)line << 1, write, &victim))
-            return;
-        c->n.misses[write][t]++;
-        if (victim & 1) {
-            c->n.writebacks++;
-            if (c->next)
-                cache_simple_writeback(c->next, victim >> 1);
-            else
-                c->memory->writes++;
-        }
-        if (!c->next) {
-            c->memory->reads[t]++;
-            return;
-        }
-        c = c->next;
-        write = false;
-    }
-}
-
 void cache_access(cache *c, uint64_t line, bool write, traffic t)
 {
-    if (VM_LIKELY(c->simple & (*c->probe == NULL))) {
-        cache_simple_access(c, line, write, t);
-        return;
-    }
     c->n.refs[write][t]++;
     bool hit;
     if (VM_UNLIKELY(*c->probe != NULL))
