@@ -33,6 +33,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field kernel? { fault: integer, zero: integer, switch: integer } # cycles
 ---@field seed? integer # of random policies
 ---@field shortcuts? boolean # false: the plain path for every access, which counts the same more slowly
+---@field vectors? boolean # false: no vector instructions; counts the same
 
 ---@class vmem.PagingOptions
 ---@field enabled? boolean # false: a virtual address is a physical one
