@@ -17,6 +17,7 @@
 #include "kernel/swap.c"
 #include "kernel/space.c"
 #include "kernel/reclaim.c"
+#include "kernel/tables.c"
 #include "kernel/fault.c"
 #include "kernel/process.c"
 #include "options.c"

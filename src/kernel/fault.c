@@ -1,139 +1,7 @@
 /* fault.c: page faults, in the order of CS:APP 9.7.2: is the address in an area,
- * is the access permitted, then serve the page. And the page tables' upkeep.
+ * is the access permitted, then serve the page.
  */
 #include "kernel.h"
-
-void kernel_invalidate(kernel *k, const space *s, uint64_t va)
-{
-    /* A space whose ASID is from before the last rollover has nothing cached, and
-     * without ASIDs only the running one has. */
-    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
-        mmu_invalidate(&k->hw->mmu, va, s->asid);
-    k->n.shootdowns++;
-}
-
-/* --- tables --------------------------------------------------------------------- */
-
-static vm_status fault_new_table(kernel *k, space *s, unsigned level, uint64_t *pa, vm_error *e)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits, ppn;
-    vm_status st = reclaim_take(k, n, 1, FRAME_TABLE, &ppn, e);
-    if (st != VM_OK)
-        return st;
-    s->tables += n;
-    k->hw->mmu.generation++;
-    *pa = ppn << g->page_bits;
-    return VM_OK;
-}
-
-vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t *pte_pa,
-                             vm_error *e)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    if (!s->root_ok) {
-        vm_status st = fault_new_table(k, s, g->levels - 1, &s->root, e);
-        if (st != VM_OK)
-            return st;
-        s->root_ok = 1;
-        if (k->running == s)
-            k->hw->mmu.root = s->root;
-    }
-    uint64_t table = s->root;
-    for (unsigned at = g->levels - 1; at > level; at--) {
-        uint64_t pa = pt_entry_pa(g, table, va, at);
-        uint64_t pte = dram_get(&k->hw->mem, pa, g->format->bytes);
-        if (!(pte & g->format->present)) {
-            uint64_t below;
-            vm_status st = fault_new_table(k, s, at - 1, &below, e);
-            if (st != VM_OK)
-                return st;
-            pte = pte_table(g->format, below >> g->page_bits);
-            if (!dram_put(&k->hw->mem, pa, g->format->bytes, pte)) {
-                uint64_t n = align_up(pt_table_bytes(g, at - 1), kernel_page(k)) >> g->page_bits;
-                frames_give(&k->frames, below >> g->page_bits, n);
-                s->tables -= n;
-                return vm_fail_nomem(e, "a page table");
-            }
-        }
-        table = pte_ppn(g->format, pte) << g->page_bits;
-    }
-    *pte_pa = pt_entry_pa(g, table, va, level);
-    return VM_OK;
-}
-
-static void fault_free_table(kernel *k, space *s, uint64_t table, unsigned level)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    unsigned bytes = g->format->bytes;
-    uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
-    for (uint64_t i = 0; level > 0 && i < UINT64_C(1) << g->bits[level]; i++) {
-        uint64_t pte = dram_get(&k->hw->mem, table + i * bytes, bytes);
-        if ((pte & g->format->present) && !pte_is_leaf(g->format, pte, level))
-            fault_free_table(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
-    }
-    k->hw->mmu.generation++;
-    dram_clear(&k->hw->mem, table, n << g->page_bits);
-    frames_give(&k->frames, table >> g->page_bits, n);
-    s->tables -= n;
-}
-
-/* All pages must be gone. */
-void kernel_free_tables(kernel *k, space *s)
-{
-    if (s->root_ok)
-        fault_free_table(k, s, s->root, k->hw->mmu.g.levels - 1);
-    s->root_ok = 0;
-    s->root = 0;
-}
-
-uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_t stop,
-                           pt_place *at)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    while (va < stop && s->root_ok) {
-        *at = pt_lookup(g, &k->hw->mem, s->root, va);
-        if (at->pte != 0)
-            return va;
-        uint64_t next = (va | low_mask(g->shift[at->level])) + 1;
-        if (next <= va)
-            return stop;
-        va = next;
-    }
-    return stop;
-}
-
-/* --- pages ---------------------------------------------------------------------- */
-
-void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    const pte_format *f = g->format;
-    uint64_t slot64;
-    if (at->pte & f->present) {
-        uint64_t ppn = pte_ppn(f, at->pte), n = UINT64_C(1) << (g->shift[at->level] - g->page_bits);
-        frame *r = frames_at(&k->frames, ppn);
-        if (r->use == FRAME_USER) {
-            k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
-            if (r->slot != SLOT_NONE) {
-                swap_give(&k->swap, r->slot);
-                disk_discard(&k->hw->disk, r->slot);
-            }
-            k->resident--;
-            s->resident--;
-        } else {
-            s->resident -= n;
-        }
-        dram_clear(&k->hw->mem, ppn << g->page_bits, n << g->page_bits);
-        frames_give(&k->frames, ppn, n);
-    } else if (pte_is_swapped(f, at->pte, &slot64)) {
-        swap_give(&k->swap, (uint32_t)slot64);
-        disk_discard(&k->hw->disk, slot64);
-        s->swapped--;
-    }
-    dram_put(&k->hw->mem, at->pa, f->bytes, 0);
-    kernel_invalidate(k, s, va);
-}
 
 static unsigned fault_pte_prot(const area *a)
 {
@@ -183,18 +51,6 @@ static vm_status fault_base_page(kernel *k, process *p, const area *a, uint64_t 
     return VM_OK;
 }
 
-/* Base pages were where a large one comes: their tables are empty, and go. */
-static void fault_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t pte = dram_get(&k->hw->mem, pte_pa, g->format->bytes);
-    if (!(pte & g->format->present))
-        return;
-    fault_free_table(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
-    dram_put(&k->hw->mem, pte_pa, g->format->bytes, 0);
-    kernel_invalidate(k, s, va); /* paging-structure caches may know the way */
-}
-
 static vm_status fault_large_page(kernel *k, process *p, const area *a, uint64_t va, vm_error *e)
 {
     space *s = p->space;
@@ -203,7 +59,7 @@ static vm_status fault_large_page(kernel *k, process *p, const area *a, uint64_t
     vm_status st = kernel_make_tables(k, s, va, a->level, &pte_pa, e);
     if (st != VM_OK)
         return st;
-    fault_drop_tables(k, s, va, a->level, pte_pa);
+    kernel_drop_tables(k, s, va, a->level, pte_pa);
     st = reclaim_take(k, n, n, FRAME_HUGE, &ppn, e);
     if (st != VM_OK)
         return st;

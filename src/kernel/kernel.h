@@ -176,6 +176,7 @@ vm_status space_set_brk(kernel *k, space *s, uint64_t brk, vm_error *e);
 /* Serve a fault: VM_OK means try again; VM_FAULT fills *info; else an error. */
 vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu_fault why,
                        fault_info *info, vm_error *e);
+/* tables.c */
 /* Release the page or swap slot behind a PTE and clear it. */
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at);
 /* The first address at or after va, below stop, whose PTE is not zero, or stop. */
@@ -185,7 +186,9 @@ uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_
 vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t *pte_pa,
                              vm_error *e);
 void kernel_free_tables(kernel *k, space *s);
-void kernel_invalidate(kernel *k, const space *s, uint64_t va);
+/* Free the empty tables below the entry at pte_pa of this level, which a large page
+ * is to take. */
+void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa);
 
 /* reclaim.c */
 policy_bits reclaim_bits(kernel *k); /* A and D bits, as the policy asks for them */
@@ -197,6 +200,16 @@ vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uin
 vm_status reclaim_make_room(kernel *k, vm_error *e);
 
 VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.page_bits; }
+/* A PTE changed: no TLB may know the old one. */
+VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
+{
+    /* A space whose ASID is from before the last rollover has nothing cached, and
+     * without ASIDs only the running one has. */
+    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
+        mmu_invalidate(&k->hw->mmu, va, s->asid);
+    k->n.shootdowns++;
+}
+
 VM_INLINE uint64_t kernel_page_key(const space *s, uint64_t vpn)
 {
     return (uint64_t)s->id << 48 | vpn;
