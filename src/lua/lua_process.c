@@ -62,7 +62,7 @@ static int fault_tostring(lua_State *L)
     lua_getfield(L, 1, "access");
     lua_getfield(L, 1, "addr");
     lua_getfield(L, 1, "pid");
-    snprintf(text, sizeof text, "%s (%s): %s of address %#llx by process %lld",
+    snprintf(text, sizeof text, "%s (%s): %s of address 0x%llx by process %lld",
              luaL_tolstring(L, 2, NULL), luaL_tolstring(L, 3, NULL), luaL_tolstring(L, 4, NULL),
              (unsigned long long)lua_tointeger(L, 5), (long long)lua_tointeger(L, 6));
     lua_pushstring(L, text);

@@ -17,7 +17,10 @@ int lua_failed(lua_State *L, const vm_error *e)
     if (e->status == VM_INVALID || e->status == VM_NOMEM)
         return lua_raise(L, e);
     lua_pushnil(L);
-    lua_pushstring(L, e->text);
+    if (e->status == VM_REFUSED) /* a system call: as perror has it, the code first */
+        lua_pushfstring(L, "%s: %s", errno_name(e->sys), e->text);
+    else
+        lua_pushstring(L, e->text);
     lua_pushstring(L, e->status == VM_FORMAT ? "EFORMAT" : errno_name(e->sys));
     return 3;
 }
