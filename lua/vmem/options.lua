@@ -167,7 +167,7 @@ function options.resolve(t)
   local preset = rest.preset
   rest.preset = nil
   if preset ~= nil then
-    if not presets[preset] then
+    if type(rawget(presets, preset)) ~= "table" then
       local names = presets.names()
       local near = type(preset) == "string" and options.nearest(preset, names)
       error(("there is no preset %s%s (there are %s)"):format(show(preset),

@@ -128,9 +128,10 @@ static vm_status machine_set_option(lua_State *L, machine_options *o, vm_error *
         for (size_t i = 0; i < n && i < PT_LEVELS_MAX; i++) {
             lua_rawgeti(L, -1, (lua_Integer)i + 1);
             int whole;
+            bool number = lua_type(L, -1) == LUA_TNUMBER; /* a text is none here */
             list[i] = lua_tointegerx(L, -1, &whole);
             lua_pop(L, 1);
-            if (!whole)
+            if (!number || !whole)
                 return vm_fail(e, VM_INVALID, "%s: item %zu is not a whole number", name, i + 1);
         }
         return options_set_list(o, name, list, n, e);
