@@ -129,12 +129,34 @@ static int replay_result(lua_State *L)
     return 1;
 }
 
+/* core.drain(trace) -> how many records a pass over it gave; each is looked at */
+static int replay_drain(lua_State *L)
+{
+    trace_cursor *c = lua_trace_cursor(L, 1);
+    trace_block b;
+    vm_error e;
+    uint64_t n = 0, sum = 0;
+    do {
+        callback_enter(L);
+        if (trace_next(c, &b, &e) != VM_OK)
+            return callback_raise(L, &e);
+        for (size_t i = 0; i < b.count; i++)
+            sum += b.records[i].addr + b.records[i].kind;
+        n += b.count;
+    } while (b.count);
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_pushinteger(L, (lua_Integer)sum);
+    return 2;
+}
+
 void lua_open_replay(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"step", replay_step}, {"result", replay_result}, {"close", replay_close}, {NULL, NULL}};
     lua_pushcfunction(L, replay_open);
     lua_setfield(L, -2, "replay");
+    lua_pushcfunction(L, replay_drain);
+    lua_setfield(L, -2, "drain");
     luaL_newmetatable(L, LUA_REPLAY);
     lua_pushcfunction(L, replay_close);
     lua_setfield(L, -2, "__gc");
