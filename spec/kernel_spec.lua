@@ -165,6 +165,63 @@ function TestKernelMemory:testAreasAreSplitAndMerged()
     lu.assertEquals(#p:areas(), 1)
 end
 
+TestKernelRemap = {}
+
+-- Moving pages far away needs page tables; without memory for them it is the end.
+function TestKernelRemap:testOutOfMemoryInASystemCallOfATrace()
+    for stores = 0, 11 do
+        local m <close> = small({ dram = "64KiB", swap = 0 })
+        local p = m:spawn()
+        local hungry = m:spawn()
+        local a = assert(hungry:mmap({ length = "64KiB" }))
+        local records = { { "event", { type = "mmap", addr = 0x10000, length = 0x10000, prot = 3 } } }
+        for i = 0, stores do records[#records + 1] = { "store", 0x10000 + i * 4096, 8 } end
+        records[#records + 1] = { "event",
+            { type = "mremap", addr = 0x10000, length = 0x10000, new_addr = 1 << 40, new_length = 0x10000 } }
+        if stores == 0 then p:store(assert(p:mmap({ addr = 0x10000, length = 4096, flags = "fixed" })), 1) end
+        pcall(function()
+            for i = 0, 11 - stores - 5 do hungry:store(a + i * 4096, 1) end
+        end)
+        local ok, e = pcall(p.replay, p, vmem.trace.new(records))
+        if not ok then lu.assertEquals({ e.signal, e.code, e.pid }, { "SIGKILL", "OOM", p:pid() }) end
+        lu.assertEquals(p:alive(), ok)
+        lu.assertTrue(m:check())
+    end
+end
+
+function TestKernelRemap:testLargePagesDoNotMove()
+    local m <close> = vmem.machine({ preset = "core-i7" })
+    local before = m:meminfo().free
+    local p = m:spawn()
+    local base = (1 << 30) - 4096
+    assert(p:mmap({ addr = base, length = 4096, flags = "fixed" }))
+    assert(p:mmap({ addr = 1 << 30, length = "2MiB", flags = "fixed|hugetlb" }))
+    p:store(base, 5)
+    p:store(1 << 30, 6)
+    local n = 4096 + (2 << 20)
+    local run = p:replay(vmem.trace.new({ { "event",
+        { type = "mremap", addr = base, length = n, new_addr = 1 << 40, new_length = n } } }))
+    lu.assertEquals(run.replay.refused, 1)
+    lu.assertEquals({ p:load(base), p:load(1 << 30) }, { 5, 6 })
+    lu.assertTrue(m:check())
+    p:exit()
+    lu.assertEquals(m:meminfo().free, before)
+end
+
+function TestKernelRemap:testPagesMoveWithTheirBytes()
+    local m <close> = small({ resident = 3 })
+    local p = m:spawn()
+    assert(p:mmap({ addr = 0x10000, length = 0x8000, flags = "fixed" }))
+    for i = 0, 7 do p:store(0x10000 + i * 4096, 100 + i) end
+    p:replay(vmem.trace.new({ { "event",
+        { type = "mremap", addr = 0x10000, length = 0x8000, new_addr = 0x7000000, new_length = 0xa000 } } }))
+    lu.assertTrue(m:check())
+    for i = 0, 7 do lu.assertEquals(p:load(0x7000000 + i * 4096), 100 + i) end
+    lu.assertEquals(p:load(0x7009000), 0)
+    lu.assertEquals(fault(p.load, p, 0x10000).code, "MAPERR")
+    lu.assertTrue(m:check())
+end
+
 TestKernelHandles = {}
 
 function TestKernelHandles:testAfterExit()

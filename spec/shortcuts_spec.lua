@@ -79,6 +79,57 @@ function TestShortcuts:testRandomMachinesAndTraces()
     end
 end
 
+-- Traces of programs that change their spaces, wildly, between accesses.
+local function eventful(rng, n, page, reach)
+    local list, events = {}, {
+        mmap = function() return { addr = rng.below(reach), length = 1 + rng.below(9 * page), prot = rng.below(8) } end,
+        munmap = function() return { addr = rng.below(reach), length = 1 + rng.below(5 * page) } end,
+        mprotect = function()
+            return { addr = rng.below(reach), length = 1 + rng.below(5 * page), prot = rng.below(8) }
+        end,
+        mremap = function()
+            return { addr = rng.below(reach) // page * page, length = 1 + rng.below(6 * page),
+                new_addr = rng.below(reach) // page * page, new_length = 1 + rng.below(8 * page) }
+        end,
+        brk = function() return { addr = rng.below(reach) } end,
+        fork = function() return { child = rng.below(4) } end,
+        thread = function() return { child = rng.below(4) } end,
+        exec = function() return {} end,
+        exit = function() return { status = 0 } end,
+    }
+    local names = { "mmap", "mmap", "mmap", "munmap", "mprotect", "mremap", "mremap", "mremap", "brk", "fork", "thread",
+        "exec", "exit" }
+    while #list < n do
+        local task = rng.below(4)
+        if rng.below(12) == 0 then
+            local name = rng.pick(names)
+            if (name ~= "exit" and name ~= "exec") or rng.below(6) == 0 then
+                local e = events[name]()
+                e.type, e.task = name, task
+                list[#list + 1] = { "event", e, 0, task }
+            end
+        else
+            local at = rng.below(reach)
+            for _ = 1, 1 + rng.below(6) do
+                list[#list + 1] = { rng.pick({ "load", "store", "modify", "fetch" }), at, 1 << rng.below(4), task }
+                at = (at + rng.below(64)) % reach
+            end
+        end
+    end
+    return vmem.trace.new(list)
+end
+
+function TestShortcuts:testTracesWithEvents()
+    for seed = 1, math.ceil(200 * scale) do
+        local rng = fuzz.random(9000 + seed)
+        local o = fuzz.machine(rng, seed % 2 == 0)
+        local reach = math.min((1 << o.paging.va_bits) // 2, o.paging.page * 60)
+        if not o.paging.enabled then reach = o.dram.size - 400 end
+        same(o, { eventful(rng, 300, o.paging.page, reach), eventful(rng, 300, o.paging.page, reach) },
+            "seed " .. 9000 + seed)
+    end
+end
+
 -- The machines whose loop is compiled apart: pages of 4 KiB, lines of 64 bytes.
 function TestShortcuts:testMachinesOfTheUsualGeometry()
     for seed = 1, math.ceil(40 * scale) do

@@ -301,6 +301,17 @@ static vm_status space_move_entry(kernel *k, space *s, uint64_t from, uint64_t t
     return VM_OK;
 }
 
+/* Is the whole range mapped, by base pages alone? */
+static bool space_is_base(const space *s, uint64_t start, uint64_t stop)
+{
+    if (!space_covered(s, start, stop))
+        return false;
+    for (size_t i = space_find_index(s, start); i < s->area_count && s->areas[i].start < stop; i++)
+        if (s->areas[i].level)
+            return false;
+    return true;
+}
+
 vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, uint64_t to,
                       uint64_t new_length, vm_error *e)
 {
@@ -309,11 +320,11 @@ vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, u
         st = space_range(k, s, "mremap", to, &new_length, e);
     if (st != VM_OK)
         return st;
-    const area *a = space_find_area(s, from);
-    if (!a || a->level || !space_covered(s, from, from + old_length))
-        return vm_fail_sys(e, VM_REFUSED, EFAULT, "mremap: no base pages are mapped at %#llx",
-                           (unsigned long long)from);
-    area copy = *a;
+    if (!space_is_base(s, from, from + old_length))
+        return vm_fail_sys(e, VM_REFUSED, EFAULT,
+                           "mremap: not all of %#llx bytes at %#llx are mapped by base pages",
+                           (unsigned long long)old_length, (unsigned long long)from);
+    area copy = *space_find_area(s, from);
     if (from == to && new_length <= old_length)
         return new_length == old_length
                    ? VM_OK

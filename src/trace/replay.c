@@ -212,6 +212,8 @@ static vm_status replay_event(replay *r, process *p, const access_event *ev, vm_
         r->skipped_events++;
         return VM_OK;
     }
+    if (s == VM_FAULT) /* no memory for its page tables */
+        r->fault = (fault_info){"SIGKILL", "OOM", ev->arg[0], ACCESS_STORE, p->pid};
     return s;
 }
 
