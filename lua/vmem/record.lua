@@ -144,7 +144,7 @@ end
 local function begin(command)
   local machine, argv, code = resolve(command)
   if not machine then return nil, argv, code end
-  local emulator = command.emulator and find(command.emulator) or find("qemu-" .. machine)
+  local emulator = find(command.emulator or "qemu-" .. machine)
   if command.emulator and not emulator then
     return missing("there is no emulator " .. command.emulator)
   end

@@ -54,21 +54,34 @@ static int live_ring_file(void)
     return -1;
 }
 
+/* What the child tells of a start that failed. */
+typedef struct live_report {
+    int why;      /* errno */
+    char what[8]; /* "input", "output", or empty: the emulator itself */
+} live_report;
+
 /* In the child: files in place, then the emulator. Never returns. */
-static void live_child(const live_source *s, char *const *argv, int report)
+static void live_child(const live_source *s, char *const *argv, int fd)
 {
-    int in = s->in ? open(s->in, O_RDONLY) : 0;
-    int out = s->out ? open(s->out, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 1;
-    if (in >= 0 && out >= 0 && dup2(in, 0) >= 0 && dup2(out, 1) >= 0)
+    live_report r = {0};
+    int in = s->in ? open(s->in, O_RDONLY) : 0, out = 1;
+    if (in < 0 || dup2(in, 0) < 0) {
+        memcpy(r.what, "input", 6);
+    } else if (out = s->out ? open(s->out, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 1,
+               out < 0 || dup2(out, 1) < 0) {
+        memcpy(r.what, "output", 7);
+    } else {
         execvp(argv[0], argv);
-    int why = errno;
-    ssize_t n = write(report, &why, sizeof why);
-    _exit(n == sizeof why ? 127 : 126);
+    }
+    r.why = errno;
+    ssize_t n = write(fd, &r, sizeof r);
+    _exit(n == sizeof r ? 127 : 126);
 }
 
 static vm_status live_start(live_source *s, live_cursor *c, vm_error *e)
 {
-    int fd = live_ring_file(), alive[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
+    int fd = live_ring_file(), alive[2] = {-1, -1}, report[2] = {-1, -1};
+    live_report failed = {0};
     vm_status st = VM_OK;
     if (fd >= 0)
         c->ring = mmap(NULL, sizeof(ring), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -93,9 +106,14 @@ static vm_status live_start(live_source *s, live_cursor *c, vm_error *e)
         if (st == VM_OK && c->pid < 0)
             st = vm_fail_sys(e, VM_IO, errno, "the program can't be started: %s", strerror(errno));
         close(report[1]);
-        if (st == VM_OK && read(report[0], &why, sizeof why) == sizeof why) {
+        if (st == VM_OK && read(report[0], &failed, sizeof failed) == sizeof failed) {
             waitpid(c->pid, NULL, 0);
-            st = vm_fail_sys(e, VM_IO, why, "%s can't be started: %s", s->argv[0], strerror(why));
+            const char *name = failed.what[0] == 'i'   ? s->in
+                               : failed.what[0] == 'o' ? s->out
+                                                       : s->argv[0];
+            st = vm_fail_sys(e, VM_IO, failed.why, "%s, the %s of %s, can't be opened: %s", name,
+                             failed.what[0] ? failed.what : "emulator", s->program,
+                             strerror(failed.why));
         }
         close(report[0]);
         s->argv[2] = s->plugin;
