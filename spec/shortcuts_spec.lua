@@ -153,6 +153,44 @@ function TestShortcuts:testMachinesOfTheUsualGeometry()
     end
 end
 
+-- Global pages, by entries that are changed in memory: another's entry stands for a
+-- page, whatever the page table of the process that runs says.
+function TestShortcuts:testGlobalPages()
+    local function run(seed, shortcuts)
+        local rng = fuzz.random(seed)
+        local pte = rng.pick({ "x86-64", "riscv" })
+        local m <close> = vmem.machine({ shortcuts = shortcuts, policy = rng.pick({ "lru", "clock" }),
+            paging = { levels = { 9, 9, 9 }, va_bits = 39, pte = pte },
+            tlb = { l1 = { entries = 8, ways = 4 }, l2 = { entries = 32, ways = 4 }, asid_bits = rng.pick({ 0, 2, 8 }) },
+            cache = { l1 = { size = 4096 }, l2 = { size = 65536 } } })
+        local p, q = m:spawn(), m:spawn()
+        for _, x in ipairs({ p, q }) do
+            assert(x:mmap({ addr = 0x10000, length = 40 * 4096, flags = "fixed" }))
+            for page = 0, 39 do x:store(0x10000 + page * 4096, page) end
+        end
+        for page = 0, 39, rng.pick({ 1, 3 }) do
+            for far = 0, 39 do q:load(0x10000 + far * 4096) end
+            for _, step in ipairs(p:explain(0x10000 + page * 4096).steps) do
+                if step.what == "pte" and step.leaf then
+                    m:_set_memory(step.pa, ("<I8"):pack(step.pte | (pte == "riscv" and 32 or 256)))
+                end
+            end
+        end
+        for round = 1, 6 do
+            local list = {}
+            for i = 1, 400 do
+                list[i] = { rng.pick({ "load", "store", "modify" }),
+                    0x10000 + rng.below(40) * 4096 + rng.below(500) * 8, 8 }
+            end
+            (round % 2 == 1 and p or q):replay(vmem.trace.new(list))
+        end
+        return m:_stats()
+    end
+    for seed = 1, math.ceil(20 * scale) do
+        lu.assertNil(fuzz.difference(run(seed, true), run(seed, false), "seed " .. seed .. "\n"))
+    end
+end
+
 local function generated()
     return {
         zipf = vmem.trace.zipf({ refs = 30000, pages = 400, alpha = 0.9, stores = 0.3 }),

@@ -148,8 +148,11 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
                                  uint64_t *pay)
 {
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
-    tlb *first = l->levels->first;
+    tlb *first = l->levels->first, *second = l->levels->second;
     uint32_t at = 0;
+    /* A global entry of another's may stand for the page: looked for on the far way. */
+    if (VM_UNLIKELY((first->global_held | (second ? second->global_held : 0)) != 0))
+        return false;
     while (at < l->tlb_ways && s[at].tag != tag)
         at++;
     if (at < l->tlb_ways) {
@@ -163,7 +166,6 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
         *pay = hit.pay;
         return true;
     }
-    tlb *second = l->levels->second;
     if (!second)
         return false;
     tlb_entry *s2 = second->e + (size_t)((uint32_t)vpn & second->set_mask) * second->ways, found;
