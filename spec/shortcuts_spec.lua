@@ -161,7 +161,8 @@ function TestShortcuts:testGlobalPages()
         local pte = rng.pick({ "x86-64", "riscv" })
         local m <close> = vmem.machine({ shortcuts = shortcuts, policy = rng.pick({ "lru", "clock" }),
             paging = { levels = { 9, 9, 9 }, va_bits = 39, pte = pte },
-            tlb = { l1 = { entries = 8, ways = 4 }, l2 = { entries = 32, ways = 4 }, asid_bits = rng.pick({ 0, 2, 8 }) },
+            tlb = { l1 = { entries = 8, ways = 4 }, l2 = { entries = 32, ways = 4 },
+                asid_bits = rng.pick({ 0, 2, 8 }) },
             cache = { l1 = { size = 4096 }, l2 = { size = 65536 } } })
         local p, q = m:spawn(), m:spawn()
         for _, x in ipairs({ p, q }) do
