@@ -10,7 +10,7 @@
 local script = ... ~= "fuzz.flat_model"
 if script then
     local root = (arg[0]:match("^(.*/)") or "./") .. "../../"
-    package.path = root .. "lua/?.lua;" .. root .. "spec/?.lua;" .. package.path
+    package.path = root .. "lua/?.lua;" .. root .. "lua/?/init.lua;" .. root .. "spec/?.lua;" .. package.path
     package.cpath = root .. "build/?.so;" .. package.cpath
 end
 

@@ -9,7 +9,7 @@
 local script = ... ~= "fuzz.machine_fuzz"
 if script then
     local root = (arg[0]:match("^(.*/)") or "./") .. "../../"
-    package.path = root .. "lua/?.lua;" .. root .. "spec/?.lua;" .. package.path
+    package.path = root .. "lua/?.lua;" .. root .. "lua/?/init.lua;" .. root .. "spec/?.lua;" .. package.path
     package.cpath = root .. "build/?.so;" .. package.cpath
 end
 
