@@ -34,15 +34,20 @@ local function machine(options)
 end
 
 local million = 1000000
+local function zipf(n) return vmem.trace.zipf { refs = n, pages = 65536, stores = 0.3 } end
+
 local workloads = {
-  { "sequential, 64 MiB", 150, 180, function(n) return vmem.trace.sequential { refs = n, bytes = "64MiB", stores = 0.25 } end },
-  { "Zipf 1.0, 256 MiB", 10, 20, function(n) return vmem.trace.zipf { refs = n, pages = 65536, stores = 0.3 } end },
-  { "uniform, 256 MiB", 9, 20, function(n) return vmem.trace.uniform { refs = n, bytes = "256MiB", stores = 0.3 } end },
+  { "sequential, 64 MiB", 150, 180, function(n)
+    return vmem.trace.sequential { refs = n, bytes = "64MiB", stores = 0.25 }
+  end },
+  { "Zipf 1.0, 256 MiB", 10, 20, zipf },
+  { "uniform, 256 MiB", 9, 20, function(n)
+    return vmem.trace.uniform { refs = n, bytes = "256MiB", stores = 0.3 }
+  end },
   { "pointer chase, 64 MiB", 22, 40, function(n)
     return vmem.trace.chase { refs = n, nodes = 1 << 20, loads = 2, stores = 0.25 }
   end },
-  { "Zipf in 64 MiB, CLOCK", nil, nil, function(n) return vmem.trace.zipf { refs = n, pages = 65536, stores = 0.3 } end,
-    dram = "64MiB" },
+  { "Zipf in 64 MiB, CLOCK", nil, nil, zipf, dram = "64MiB" },
   { "sort, recorded", 200, 250, function() return assert(vmem.trace.open(folder .. "examples/traces/sort.vmt")) end,
     times = 8 },
 }
@@ -122,7 +127,8 @@ local function end_to_end()
   f:close()
   local script = os.tmpname()
   f = assert(io.open(script, "w"))
-  f:write("local t = {} for i = 1, 60000 do t[i] = tostring(i * 7919 % 60013) end table.sort(t) print(#table.concat(t))")
+  f:write("local t = {} for i = 1, 60000 do t[i] = tostring(i * 7919 % 60013) end "
+    .. "table.sort(t) print(#table.concat(t))")
   f:close()
   local programs = {
     { "gzip -6 -c", "gzip -6 -c " .. folder .. "build/vmem/core.so" },
