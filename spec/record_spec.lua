@@ -197,12 +197,11 @@ end
 
 function TestRecord:testStoppingEarlyEndsTheProgram()
   local t = assert(vmem.trace.live { "sleep", "60" })
-  local step = t:each()
-  lu.assertEquals(step(), "fetch")
+  for kind in t:each() do
+    if kind == "fetch" then break end
+  end
+  lu.assertEquals(children(), 0) -- leaving the loop ended the pass, and that the program
   t:close()
-  collectgarbage()
-  collectgarbage()
-  lu.assertEquals(children(), 0)
 end
 
 function TestRecord:testALiveTraceIsReadOnce()
