@@ -89,8 +89,26 @@ end
 
 local function quote(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
 
---- By Valgrind's Lackey, through a named pipe.
-local function lackey(argv, command)
+-- The shell would say on standard error what a caller should get as a result.
+local function try_file(path, mode, what, program)
+  if not path then return true end
+  local f, why, code = io.open(path, mode)
+  if not f then
+    return missing(("%s, the %s of %s, can't be opened: %s"):format(path, what, program,
+      why:gsub("^.*: ", "")), code == 13 and "EACCES" or "ENOENT")
+  end
+  f:close()
+  return true
+end
+
+--- By Valgrind's Lackey, through a named pipe. The shell opens the pipe, so that
+--- our own opening of it ends, whatever comes of the program.
+---@return vmem.trace? trace, file*|string? process nil of a live one, string? code
+local function lackey(argv, command, live)
+  for _, f in ipairs { { command.stdin, "rb", "input" }, { command.stdout, "wb", "output" } } do
+    local good, why, code = try_file(f[1], f[2], f[3], argv[1])
+    if not good then return nil, why, code end
+  end
   local valgrind = find "valgrind"
   local pipe = os.tmpname()
   os.remove(pipe)
@@ -101,15 +119,26 @@ local function lackey(argv, command)
   for k, v in pairs(command.env or {}) do words[#words + 1] = quote(k .. "=" .. v) end
   table.sort(words)
   if #words > 0 then table.insert(words, 1, "env") end
-  words[#words + 1] = quote(valgrind) .. " --tool=lackey --trace-mem=yes --log-file=" .. quote(pipe)
+  table.insert(words, 1, "exec 9>" .. quote(pipe) .. ";")
+  words[#words + 1] = quote(valgrind) .. " --tool=lackey --trace-mem=yes --log-fd=9"
   for _, a in ipairs(argv) do words[#words + 1] = quote(a) end
   words[#words + 1] = "<" .. quote(command.stdin or "/dev/null")
   if command.stdout then words[#words + 1] = ">" .. quote(command.stdout) end
-  local process = io.popen(table.concat(words, " "), "w")
+  local line, process = table.concat(words, " "), nil
+  -- Collecting a process waits for its end, which waits for its reader: a live one
+  -- is nobody's, and ends at its first write to a pipe without a reader.
+  if live then
+    os.execute("(" .. line .. ") &")
+  else
+    process = io.popen(line, "w")
+  end
   local t, why, code = trace.open(pipe, { format = "lackey" })
   os.remove(pipe)
   if not t then
-    process:close()
+    if process then process:close() end
+    if code == "EFORMAT" then
+      why, code = ("Valgrind ended without a record of %s; what it said is above"):format(argv[1]), "EIO"
+    end
     return nil, why, code
   end
   return t, process
@@ -141,7 +170,7 @@ local function check(command, call)
   end
 end
 
-local function begin(command)
+local function begin(command, live)
   local machine, argv, code = resolve(command)
   if not machine then return nil, argv, code end
   local emulator = find(command.emulator or "qemu-" .. machine)
@@ -152,7 +181,7 @@ local function begin(command)
   local via = command.via or (emulator and recorder and "qemu") or (find "valgrind" and "lackey")
   if via == "lackey" then
     if not find "valgrind" then return missing "Valgrind is not there; on Debian: apt-get install valgrind" end
-    return lackey(argv, command)
+    return lackey(argv, command, live)
   end
   if via == nil or not emulator then
     return missing(("to run this program an emulator is needed: qemu-%s (on Debian: apt-get install "
@@ -180,7 +209,7 @@ end
 ---@return vmem.trace? trace, string? message, string? code
 function record.live(command)
   check(command, "trace.live")
-  local t, why, code = begin(command)
+  local t, why, code = begin(command, true)
   if not t then return nil, why, code end
   return t
 end

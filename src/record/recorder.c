@@ -4,7 +4,7 @@
  *
  * Arguments: ring=FD, the ring's file; alive=FD, the write end of a pipe that
  * nobody writes to: its reader knows that all processes with the plugin have
- * ended when the pipe does. Both close when a process executes another program.
+ * ended when the pipe does. It closes when a process executes another program.
  *
  * QEMU's plugin interface (docs/devel/tcg-plugins.rst of QEMU 7.2, version 1 of
  * the interface) is declared here, since its header is not packaged.
@@ -366,9 +366,9 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
                         "x86_64, aarch64 or riscv64\n");
         return -1;
     }
-    fcntl(ring_fd, F_SETFD, FD_CLOEXEC);
     fcntl(alive_fd, F_SETFD, FD_CLOEXEC);
     state.ring = mmap(NULL, sizeof *state.ring, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0);
+    close(ring_fd);
     if (state.ring == MAP_FAILED || state.ring->magic != RING_MAGIC) {
         fprintf(stderr, "vmem's recorder: the ring can't be mapped\n");
         return -1;

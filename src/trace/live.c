@@ -140,10 +140,10 @@ static void live_reap(live_cursor *c, bool end)
     live_source *s = (live_source *)c->base.source;
     if (!c->ring)
         return;
-    if (end) {
-        atomic_store(&c->ring->stop, 1);
+    /* For processes that have left the pipe, too: nobody reads what they hand over. */
+    atomic_store(&c->ring->stop, 1);
+    if (end)
         kill(c->pid, SIGKILL);
-    }
     while (waitpid(c->pid, &s->status, 0) < 0 && errno == EINTR)
         ;
     s->ended = true;
@@ -154,12 +154,15 @@ static void live_reap(live_cursor *c, bool end)
 
 /* --- reading ----------------------------------------------------------------------- */
 
-/* Has every process that could fill a block ended? Waits up to a millisecond. */
+/* Has every process that could fill a block ended? If not, waits a little. A
+ * program may close all descriptors that it finds, the pipe's among them, and go
+ * on: only with the first process gone, too, does the pipe's end count. */
 static bool live_is_over(live_cursor *c)
 {
     struct pollfd p = {.fd = c->alive, .events = POLLIN};
-    int n = poll(&p, 1, 0);
-    if (n > 0)
+    siginfo_t gone = {0};
+    if (poll(&p, 1, 0) > 0 &&
+        (waitid(P_PID, (id_t)c->pid, &gone, WEXITED | WNOHANG | WNOWAIT) < 0 || gone.si_pid))
         return true;
     nanosleep(&(struct timespec){0, 50000}, NULL);
     return false;
