@@ -29,6 +29,15 @@ local TRY = [[ -e 'local vmem = require "vmem"; print(package.searchpath("vmem",
     local m <close> = vmem.machine{ preset = "csapp" }' ]]
 local MAKE = "make -s --no-print-directory -C " .. tree.quote(tree.root) .. " LUA=" .. tree.quote(tree.lua)
 
+-- A program recorded by the command `vmem` of `prefix`, with the recorder that lies there.
+local function records(prefix)
+    local _, none = shell("command -v qemu-x86_64")
+    if none == 0 then
+        local text = succeeds(("cd %s; bin/vmem record --via qemu true.vmt -- true; bin/vmem info true.vmt"):format(prefix))
+        lu.assertStrContains(text, "fetch")
+    end
+end
+
 function TestInstall:testBuildTreeFromAnyFolder()
     local text = succeeds(('eval "$(%s env)"; %s %s; vmem --help'):format(MAKE, tree.lua, TRY))
     lu.assertStrContains(text, tree.root .. "/lua/vmem/init.lua")
@@ -53,6 +62,7 @@ function TestInstall:testMakeInstall()
         lu.assertStrContains(text, folder)
         succeeds(("test ! -e %s/libvmem-record.so || test -e %s/lib/lua/5.4/libvmem-record.so"):format(
             tree.build, folder))
+        records(folder)
     end)
 end
 
@@ -76,5 +86,6 @@ function TestInstall:testLuaRocksOffline()
             "CFLAGS='-O0 -fPIC'"):gsub("%f[%w]F%f[^%w]", folder)))
         local text = succeeds(folder .. "/rocks/bin/vmem --help")
         lu.assertStrContains(text, "Usage: vmem")
+        records(folder .. "/rocks")
     end)
 end
