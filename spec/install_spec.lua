@@ -33,7 +33,8 @@ local MAKE = "make -s --no-print-directory -C " .. tree.quote(tree.root) .. " LU
 local function records(prefix)
     local _, none = shell("command -v qemu-x86_64")
     if none == 0 then
-        local text = succeeds(("cd %s; bin/vmem record --via qemu true.vmt -- true; bin/vmem info true.vmt"):format(prefix))
+        local script = "cd %s; bin/vmem record --via qemu true.vmt -- true; bin/vmem info true.vmt"
+        local text = succeeds(script:format(prefix))
         lu.assertStrContains(text, "fetch")
     end
 end

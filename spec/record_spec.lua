@@ -260,6 +260,14 @@ function TestRecord:testALiveTraceIsReadOnce()
   lu.assertErrorMsgContains("has run already", function() t:info() end)
 end
 
+function TestRecord:testACopyOfALiveTraceIsReadAgain()
+  local t <close> = assert(vmem.trace.live { "true" })
+  local copy <close> = t:copy()
+  lu.assertTrue(copy:info().fetch > 1000)
+  lu.assertEquals(copy:info(), copy:info())
+  lu.assertErrorMsgContains("has run already", function() t:copy() end)
+end
+
 function TestRecord:testWhatCantRunIsSaid()
   local function refused(command, code, words)
     local t, message, got = vmem.trace.record(command)

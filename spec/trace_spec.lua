@@ -114,6 +114,21 @@ function TestTraceMemory:testSlices()
     lu.assertErrorMsgContains("number 1", trace.pages({ 1 }).slice, trace.pages({ 1 }), 0)
 end
 
+function TestTraceMemory:testCopies()
+    local name = debug.getinfo(1, "S").source:match("^@(.*)spec/trace_spec%.lua$") .. "examples/traces/sort.vmt"
+    local t = assert(trace.open(name))
+    local copy = t:copy()
+    lu.assertEquals(copy:count(), t:count())
+    lu.assertTrue(fuzz.read(copy) == fuzz.read(t))
+    t:close() -- the copy stands alone, names of files too
+    local names = 0
+    for kind, event in copy:each() do
+        if kind == "event" and event.name then names = names + 1 end
+    end
+    lu.assertTrue(names > 0)
+    lu.assertEquals(#trace.new({}):copy(), 0)
+end
+
 function TestTraceMemory:testClosing()
     local t = trace.pages({ 1, 2, 3 })
     local step, _, _, guard = t:each()
@@ -454,7 +469,7 @@ function TestTracePattern:testParsersThatMeddle()
     local _
     step, _, _, guard = t:each()
     lu.assertErrorMsgContains("closes the pass", step)
-    for _, method in ipairs({ "info", "save" }) do
+    for _, method in ipairs({ "info", "save", "copy" }) do
         t = open_bytes("1\n2\n", { pattern = meddle(function() t:close() end) })
         lu.assertTrue(t[method](t, path2) ~= nil)
     end

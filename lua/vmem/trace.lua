@@ -15,6 +15,7 @@ local lpeg = require "lpeg"
 ---@field count fun(self: vmem.trace): integer?  # accesses, nil where only a pass can tell
 ---@field head fun(self: vmem.trace, n: integer?): vmem.trace
 ---@field slice fun(self: vmem.trace, from: integer, to: integer?): vmem.trace
+---@field copy fun(self: vmem.trace): vmem.trace
 ---@field close fun(self: vmem.trace)
 
 local trace = {}

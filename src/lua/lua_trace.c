@@ -365,10 +365,10 @@ static int lua_trace_formats(lua_State *L)
 
 /* ---------------------------------------------------------------------------------- */
 
-static const luaL_Reg lua_trace_methods[] = {{"each", lua_trace_each},   {"save", lua_trace_save},
-                                             {"info", lua_trace_info},   {"count", lua_trace_count},
-                                             {"head", lua_trace_head},   {"slice", lua_trace_slice},
-                                             {"close", lua_trace_close}, {NULL, NULL}};
+static const luaL_Reg lua_trace_methods[] = {
+    {"each", lua_trace_each},   {"save", lua_trace_save},   {"info", lua_trace_info},
+    {"count", lua_trace_count}, {"head", lua_trace_head},   {"slice", lua_trace_slice},
+    {"copy", lua_trace_copy},   {"close", lua_trace_close}, {NULL, NULL}};
 
 static const luaL_Reg lua_trace_meta[] = {{"__len", lua_trace_len},
                                           {"__tostring", lua_trace_tostring},

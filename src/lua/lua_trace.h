@@ -27,7 +27,8 @@ trace_cursor *lua_trace_cursor(lua_State *L, int idx);
 /* Close the cursor of the guard at `idx` now; once or more often. */
 void lua_trace_done(lua_State *L, int idx);
 
-/* trace.pages{...} and trace.new{...}, in lua_trace_make.c. */
+/* trace.pages{...}, trace.new{...} and t:copy(), in lua_trace_make.c. */
+int lua_trace_copy(lua_State *L);
 int lua_trace_pages(lua_State *L);
 int lua_trace_new(lua_State *L);
 

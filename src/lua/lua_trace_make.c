@@ -2,6 +2,7 @@
 #include "lua_trace.h"
 
 #include "../trace/event.h"
+#include "callback.h"
 
 /* A scratch array that Lua collects, whatever is raised. */
 static void *lua_trace_scratch(lua_State *L, size_t n, size_t item)
@@ -131,4 +132,19 @@ int lua_trace_new(lua_State *L)
         lua_pop(L, 1);
     }
     return lua_trace_finish(L, r, n, v, events);
+}
+
+/* t:copy() -> the trace, held in memory */
+int lua_trace_copy(lua_State *L)
+{
+    trace_source *from = trace_source_retain(lua_trace_source(L, 1)), *to;
+    vm_host host = lua_host(L);
+    vm_error e;
+    callback_enter(L);
+    vm_status st = trace_copy(&host, from, &to, &e);
+    trace_source_release(from);
+    if (st != VM_OK)
+        return callback_raise(L, &e);
+    lua_trace_push(L, to);
+    return 1;
 }

@@ -52,6 +52,7 @@ typedef struct memory_source {
     size_t event_count;
     char *names; /* of all events, each 0-ended */
     size_t name_bytes;
+    size_t record_cap, event_cap, name_cap; /* what the arrays have room for */
 } memory_source;
 
 typedef struct memory_cursor {
@@ -102,9 +103,9 @@ static void memory_destroy(trace_source *s)
 {
     memory_source *m = (memory_source *)s;
     vm_host host = s->host;
-    host_free(&host, m->records, m->count * sizeof *m->records);
-    host_free(&host, m->events, m->event_count * sizeof *m->events);
-    host_free(&host, m->names, m->name_bytes);
+    host_free(&host, m->records, m->record_cap * sizeof *m->records);
+    host_free(&host, m->events, m->event_cap * sizeof *m->events);
+    host_free(&host, m->names, m->name_cap);
     host_free(&host, m, sizeof *m);
 }
 
@@ -124,11 +125,11 @@ vm_status trace_memory(const vm_host *host, const access_record *records, size_t
     for (size_t i = 0; i < event_count; i++)
         bytes += events[i].name ? strlen(events[i].name) + 1 : 0;
     m->records = count ? host_alloc(host, count * sizeof *records) : NULL;
-    m->count = m->records ? count : 0;
+    m->record_cap = m->count = m->records ? count : 0;
     m->events = event_count ? host_alloc(host, event_count * sizeof *events) : NULL;
-    m->event_count = m->events ? event_count : 0;
+    m->event_cap = m->event_count = m->events ? event_count : 0;
     m->names = bytes ? host_alloc(host, bytes) : NULL;
-    m->name_bytes = m->names ? bytes : 0;
+    m->name_cap = m->name_bytes = m->names ? bytes : 0;
     if (m->count < count || m->event_count < event_count || m->name_bytes < bytes) {
         memory_destroy(&m->base);
         return vm_fail_nomem(e, "a trace in memory");
@@ -143,6 +144,71 @@ vm_status trace_memory(const vm_host *host, const access_record *records, size_t
             m->events[i].name = memcpy(name, events[i].name, n);
             name += n;
         }
+    }
+    *out = &m->base;
+    return VM_OK;
+}
+
+/* Append a block. Names become offsets into m->names, by 1 more, until the copy is whole:
+ * their array still moves. */
+static vm_status memory_add(memory_source *m, const trace_block *b, size_t cap[3], vm_error *e)
+{
+    const vm_host *h = &m->base.host;
+    size_t first = m->event_count;
+    if (!host_grow(h, (void **)&m->records, &cap[0], m->count + b->count, sizeof *m->records))
+        return vm_fail_nomem(e, "a trace in memory");
+    memcpy(m->records + m->count, b->records, b->count * sizeof *b->records);
+    for (size_t i = 0; i < b->count; i++) {
+        access_record *r = &m->records[m->count + i];
+        if (r->kind != ACCESS_EVENT)
+            continue;
+        const access_event *v = &b->events[r->addr];
+        size_t n = v->name ? strlen(v->name) + 1 : 0;
+        if (!host_grow(h, (void **)&m->events, &cap[1], first + 1, sizeof *m->events) ||
+            !host_grow(h, (void **)&m->names, &cap[2], m->name_bytes + n, 1))
+            return vm_fail_nomem(e, "a trace in memory");
+        m->events[first] = *v;
+        m->events[first].name = NULL;
+        if (n) {
+            memcpy(m->names + m->name_bytes, v->name, n);
+            m->events[first].name = (const char *)(uintptr_t)(m->name_bytes + 1);
+            m->name_bytes += n;
+        }
+        r->addr = first++;
+    }
+    m->count += b->count;
+    m->event_count = first;
+    return VM_OK;
+}
+
+vm_status trace_copy(const vm_host *host, trace_source *from, trace_source **out, vm_error *e)
+{
+    memory_source *m = host_zalloc(host, sizeof *m);
+    trace_cursor *c;
+    *out = NULL;
+    if (!m)
+        return vm_fail_nomem(e, "a trace");
+    trace_source_init(&m->base, &memory_source_class, host);
+    vm_status st = trace_open(from, &c, e);
+    if (st != VM_OK) {
+        memory_destroy(&m->base);
+        return st;
+    }
+    size_t cap[3] = {0, 0, 0};
+    trace_block b;
+    while ((st = trace_next(c, &b, e)) == VM_OK && b.count > 0)
+        if ((st = memory_add(m, &b, cap, e)) != VM_OK)
+            break;
+    trace_close(c);
+    for (size_t i = 0; i < m->event_count; i++)
+        if (m->events[i].name)
+            m->events[i].name = m->names + (uintptr_t)m->events[i].name - 1;
+    m->record_cap = cap[0];
+    m->event_cap = cap[1];
+    m->name_cap = cap[2];
+    if (st != VM_OK) {
+        memory_destroy(&m->base);
+        return st;
     }
     *out = &m->base;
     return VM_OK;

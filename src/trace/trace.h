@@ -108,6 +108,9 @@ vm_status trace_memory(const vm_host *host, const access_record *records, size_t
                        const access_event *events, size_t event_count, trace_source **out,
                        vm_error *e);
 
+/* One pass over `from`, kept in memory: 16 bytes a record. */
+vm_status trace_copy(const vm_host *host, trace_source *from, trace_source **out, vm_error *e);
+
 /* --- counting --------------------------------------------------------------- */
 
 /* Takes the totals of records as they pass; memory grows with the number of
