@@ -56,7 +56,7 @@ local function target(v) return v and ("%d"):format(v) or "-" end
 
 local function rates()
   print("Full machine: M accesses/s; `read`: the same trace without a machine; `plain`: shortcuts = false")
-  print(("%-24s %9s %9s %9s %9s %8s %8s  %s"):format("", "vectors", "portable", "read", "plain", "of read",
+  print(("%-24s %9s %9s %9s %9s %8s %8s  %s"):format("", "vectors", "portable", "read", "plain", "to read",
     "of plain", "targets"))
   for _, w in ipairs(workloads) do
     local name, portable, vectors, make = w[1], w[2], w[3], w[4]
