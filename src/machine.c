@@ -32,21 +32,37 @@ static void machine_touch(machine *m, uint64_t pa, access_kind kind)
     policy *pol = m->kernel.pol;
     uint64_t ppn = pa >> m->hw.mmu.g.page_bits;
     const frame *f = frames_at(&m->kernel.frames, ppn);
-    if (f && f->use == FRAME_USER)
+    if (f && frame_is_ruled(f))
         pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
 }
 
-/* The kernel serves the fault, or somebody mends its cause and the kernel then does. */
+/* Mending the same fault so often without success is a loop that would not end. */
+#define MEND_TRIES 1000
+
+/* The kernel serves the fault, or somebody mends its cause and the kernel then does.
+ * Who mends may do anything to the machine but end it. */
 static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, access_kind kind,
                                            mmu_fault why, fault_info *info, vm_error *e)
 {
-    for (;;) {
+    for (unsigned tries = 0;; tries++) {
         vm_status s = kernel_fault(&m->kernel, p, va, kind, why, info, e);
-        if (s != VM_FAULT || !m->mend || why == MMU_UNKNOWN || strcmp(info->signal, "SIGSEGV") != 0)
+        bool signal = strcmp(info->signal ? info->signal : "", "SIGKILL") != 0;
+        if (s != VM_FAULT || !m->mend || why == MMU_UNKNOWN || !signal)
             return s;
-        s = m->mend(m->mend_ud, m, p, info, e);
+        if (tries == MEND_TRIES)
+            return vm_fail(
+                e, VM_INVALID,
+                "the handler of %s says that the fault at %#llx is mended, but it is not",
+                info->signal, (unsigned long long)info->addr);
+        fault_info was = *info;
+        s = m->mend(m->mend_ud, m, p, &was, e);
+        if (s == VM_OK && !p->space)
+            s = vm_fail(e, VM_FAULT, "%s", was.signal);
+        *info = was;
         if (s != VM_OK)
             return s;
+        kernel_switch(&m->kernel, p);
+        why = MMU_NOT_PRESENT; /* what it was may have changed */
     }
 }
 
@@ -213,6 +229,9 @@ void machine_time_now(const machine *m, machine_time *t)
         t->tlb += hw->mmu.tlbs[i].n.lookups * hw->mmu.tlbs[i].cfg.latency;
     t->kernel = m->kernel.n.faults * (uint64_t)m->opt.fault_cycles +
                 m->kernel.n.zero_fills * (uint64_t)m->opt.zero_cycles +
+                m->kernel.n.cow_copies * (uint64_t)m->opt.copy_cycles +
+                m->kernel.n.fork_pages * (uint64_t)m->opt.fork_cycles +
+                m->kernel.n.calls * (uint64_t)m->opt.call_cycles +
                 m->kernel.n.switches * (uint64_t)m->opt.switch_cycles;
     t->disk = (hw->disk.n.reads + hw->disk.n.writes) * (uint64_t)m->opt.disk_latency;
     t->total = t->fetch + t->data + t->tlb + t->walk + t->kernel + t->disk;

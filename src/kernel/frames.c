@@ -7,6 +7,7 @@ vm_status frames_init(frames *f, const vm_host *host, uint64_t count, vm_error *
     memset(f, 0, sizeof *f);
     f->host = host;
     f->count = f->free = count;
+    f->node_free = MAP_NONE;
     f->chunk_count = (size_t)((count + FRAME_CHUNK - 1) / FRAME_CHUNK);
     f->used_bits = host_zalloc(host, frames_words(f) * sizeof *f->used_bits);
     f->chunks = host_zalloc(host, f->chunk_count * sizeof *f->chunks);
@@ -22,8 +23,11 @@ void frames_free(frames *f)
         host_free(f->host, f->chunks[i], FRAME_CHUNK * sizeof(frame));
     host_free(f->host, f->chunks, f->chunk_count * sizeof *f->chunks);
     host_free(f->host, f->used_bits, frames_words(f) * sizeof *f->used_bits);
+    host_free(f->host, f->nodes, f->node_cap * sizeof *f->nodes);
     f->chunks = NULL;
     f->used_bits = NULL;
+    f->nodes = NULL;
+    f->node_cap = 0;
 }
 
 vm_status frames_reserve(frames *f, uint64_t first, uint64_t n, vm_error *e)
@@ -73,7 +77,7 @@ void frames_take(frames *f, uint64_t first, uint64_t n, frame_use use)
 {
     for (uint64_t i = first; i < first + n; i++) {
         f->used_bits[i / 64] |= UINT64_C(1) << i % 64;
-        *frames_at(f, i) = (frame){.use = use, .slot = SLOT_NONE};
+        *frames_at(f, i) = (frame){.use = (uint8_t)use, .slot = SLOT_NONE};
     }
     f->free -= n;
     if (f->hint == first)
@@ -104,4 +108,73 @@ const char *frames_check(const frames *f)
             return "frames: a free frame lies below the hint";
     }
     return free == f->free ? NULL : "frames: the count of free frames is wrong";
+}
+
+/* --- the reverse map ------------------------------------------------------------- */
+
+vm_status frames_map_reserve(frames *f, size_t n, vm_error *e)
+{
+    if (f->nodes_free + (f->node_cap - f->node_count) >= n)
+        return VM_OK;
+    void *p = f->nodes;
+    if (f->node_count + n > MAP_NONE ||
+        !host_grow(f->host, &p, &f->node_cap, f->node_count + n, sizeof *f->nodes))
+        return vm_fail_nomem(e, "the reverse map");
+    f->nodes = p;
+    return VM_OK;
+}
+
+static uint32_t frames_node(frames *f)
+{
+    uint32_t i = f->node_free;
+    if (i == MAP_NONE)
+        return (uint32_t)f->node_count++;
+    f->node_free = f->nodes[i].next;
+    f->nodes_free--;
+    return i;
+}
+
+static void frames_drop_node(frames *f, uint32_t i)
+{
+    f->nodes[i].next = f->node_free;
+    f->node_free = i;
+    f->nodes_free++;
+}
+
+void frames_map(frames *f, frame *r, uint32_t space, uint64_t vpn, uint64_t pte_pa)
+{
+    mapping x = {.vpn = vpn, .pte_pa = pte_pa, .space = space & 0x7fffffff, .next = MAP_NONE};
+    if (r->mapped++) { /* the newest first: who came last is often the first to go */
+        uint32_t i = frames_node(f);
+        f->nodes[i] = r->first;
+        x.next = i;
+    }
+    r->first = x;
+}
+
+void frames_unmap(frames *f, frame *r, uint64_t pte_pa)
+{
+    uint32_t gone;
+    if (r->first.pte_pa == pte_pa) {
+        gone = r->first.next;
+        if (gone != MAP_NONE)
+            r->first = f->nodes[gone];
+    } else {
+        uint32_t *link = &r->first.next;
+        while (f->nodes[*link].pte_pa != pte_pa)
+            link = &f->nodes[*link].next;
+        gone = *link;
+        *link = f->nodes[gone].next;
+    }
+    if (gone != MAP_NONE)
+        frames_drop_node(f, gone);
+    r->mapped--;
+}
+
+mapping *frames_mapping(const frames *f, frame *r, uint64_t pte_pa)
+{
+    mapping *x = frames_maps(r);
+    while (x && x->pte_pa != pte_pa)
+        x = frames_maps_next(f, x);
+    return x;
 }

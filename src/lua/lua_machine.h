@@ -15,6 +15,8 @@
 typedef struct lua_machine {
     machine *m; /* NULL: closed */
     bool busy;
+    struct callback_state *calls; /* where signal handlers run, once there is one */
+    unsigned handling;            /* signal handlers in Lua that run now: it can't be closed */
 } lua_machine;
 
 typedef struct lua_process {
@@ -33,16 +35,27 @@ void lua_push_process(lua_State *L, int machine_idx, const process *p);
 /* Raise what a failed access says; a fault for good ends the process first. */
 int lua_raise_access(lua_State *L, machine *m, process *p, vm_status s, const fault_info *info,
                      const vm_error *e);
+/* "rwx" -> PROT_ bits; and back. */
+unsigned lua_check_prot(lua_State *L, int idx);
+void lua_prot_text(unsigned prot, char text[4]);
+/* Push true, or nil, message, code. */
+int lua_done(lua_State *L, vm_status s, const vm_error *e);
+/* The open file at idx; *readonly: it was opened for reading. Raises otherwise. */
+file *lua_check_file(lua_State *L, int idx, bool *readonly);
 /* Push the fault object of `info`. */
 void lua_push_fault(lua_State *L, const fault_info *info);
 
 /* Each adds functions to the core table, or methods to a table on the top. */
 void lua_open_process(lua_State *L); /* core table on the top */
 void lua_open_explain(lua_State *L); /* process methods on the top */
+void lua_open_space(lua_State *L);   /* process methods on the top */
+void lua_open_life(lua_State *L);    /* process methods on the top */
 void lua_open_replay(lua_State *L);  /* core table on the top */
+void lua_open_file(lua_State *L);    /* machine methods on the top */
 
 #define LUA_MACHINE "vmem.machine"
 #define LUA_PROCESS "vmem.process"
 #define LUA_FAULT   "vmem.fault"
+#define LUA_FILE    "vmem.file"
 
 #endif

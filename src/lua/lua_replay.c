@@ -95,6 +95,8 @@ static int replay_step(lua_State *L)
         return luaL_error(L, "the machine of this replay is closed");
     if (x->owner->busy)
         return luaL_error(L, "the machine is busy with a replay already");
+    if (x->owner->handling)
+        return luaL_error(L, "a handler of a machine's signals can't replay on it");
     vm_error e;
     callback_enter(L); /* the trace may be one that a Lua function parses */
     x->owner->busy = true;
