@@ -122,7 +122,14 @@ $(BUILD)/check/%.h.ok: %.h $(BUILD)/flags
 
 -include $(CHECKS:.ok=.d)
 
-test: all check
+# A module for specs: allocations that fail.
+FAIL := $(BUILD)/fail.so
+
+$(FAIL): spec/fail.c src/base/base.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $<
+
+test: all check $(FAIL)
 	@$(LUA) spec/run.lua $(SPEC)
 
 # A static host with the module preloaded: the sanitizers are then the
@@ -140,7 +147,7 @@ $(HOST): src/vmem_all.c spec/host.c $(BUILD)/flags
 
 -include $(BUILD)/asan/core.d
 
-asan: $(HOST) all
+asan: $(HOST) all $(FAIL)
 	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
 	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua $(SPEC)
 
