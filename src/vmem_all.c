@@ -21,6 +21,7 @@
 #include "kernel/fault.c"
 #include "kernel/process.c"
 #include "options.c"
+#include "presets.c"
 #include "machine.c"
 #include "machine_run.c"
 #include "machine_make.c"
@@ -46,6 +47,8 @@
 #include "trace/generate_phases.c"
 #include "trace/live.c"
 #include "trace/replay.c"
+#include "vmem.c"
+#ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
 #include "lua/callback.c"
 #include "lua/lua_trace.c"
@@ -57,3 +60,4 @@
 #include "lua/lua_replay.c"
 #include "lua/lua_record.c"
 #include "lua/core.c"
+#endif
