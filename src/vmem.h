@@ -11,8 +11,8 @@
  *
  * Link with -lvmem (`pkg-config --cflags --libs vmem`); examples/embed.c shows it.
  */
-#ifndef VMEM_H
-#define VMEM_H
+#ifndef VM_VMEM_H
+#define VM_VMEM_H
 
 #include <stddef.h>
 #include <stdint.h>
