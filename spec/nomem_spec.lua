@@ -5,7 +5,7 @@
 -- `act` is refused, by the core's allocator or by Lua's (spec/fail.c), until none
 -- was. Each time the refusal is reported as what it is, the machine is whole, the
 -- bytes of a process that stands by are what they were, and when everything is
--- closed the core holds no memory. After it, the same `act` succeeds; a row that
+-- closed the core holds no memory and no file. After it, the same `act` succeeds; a row that
 -- says `once` acts on what the first try may have half consumed, and does not.
 local lu = require("luaunit")
 local vmem = require("vmem")
@@ -236,6 +236,17 @@ for packer, command in pairs(packers) do
     end
 end
 
+-- A program recorded as it runs.
+if os.execute(("command -v qemu-x86_64 >/dev/null && test -e %s/libvmem-record.so"):format(tree.quote(tree.build))) then
+    table.insert(scenarios, { "recording", act = function(s)
+        local t, why, code = vmem.trace.record({ "true", via = "qemu" })
+        if not t then return nil, why, code end
+        s.t = t
+        pass(t)
+        return true
+    end, once = true })
+end
+
 -- A refusal told as it should be: raised, or nil, message, code.
 local function told(row, who, n, ok, a, why, code)
     local where = ("%s: allocation %d of %s"):format(row[1], n, who)
@@ -306,12 +317,25 @@ end
 
 TestNoMemory = {}
 
+-- Files that this process, the shell's parent, has open once the pipe to the shell
+-- is there in full; the same each time where there is no /proc.
+local function open_files()
+    local path = os.tmpname()
+    local pipe = assert(io.popen(("read _; ls /proc/$PPID/fd 2>&1 | wc -l >%s"):format(tree.quote(path)), "w"))
+    pipe:write("\n")
+    pipe:close()
+    local file <close> = assert(io.open(path))
+    os.remove(path)
+    return file:read("n")
+end
+
 local function refuse_all(row, who)
-    local n = 1
+    local n, files = 1, open_files()
     while try(row, who, n) do
         n = n + 1
         lu.assertTrue(n < MOST, row[1] .. " does not end")
     end
+    lu.assertEquals(open_files(), files, row[1] .. ": files left open")
 end
 
 for _, row in ipairs(scenarios) do
