@@ -55,6 +55,33 @@ local function with_trace(s)
     s.t = vmem.trace.new(spread({ "load", "store", "fetch", "modify" }))
 end
 
+-- A program that changes its address space in every way that a trace can tell.
+local function with_events(s)
+    with_machine(s)
+    local list = {}
+    local function add(kind, a, size, task) list[#list + 1] = { kind, a, size, task } end
+    local function event(t) list[#list + 1] = { "event", t } end
+    local base = 1 << 32
+    event({ type = "brk", addr = 1 << 24, task = 0 })
+    for i = 0, 19 do
+        local a = base + i * 65536
+        event({ type = "mmap", addr = a, length = 16384, prot = 3, flags = 34, offset = 0, name = "lib", task = 0 })
+        for k = 0, 3 do add("store", a + k * 4096, 8, 0) end
+        event({ type = "mprotect", addr = a + 4096, length = 4096, prot = 1, task = 0 })
+        event({ type = "munmap", addr = a + 8192, length = 4096, task = 0 })
+    end
+    event({ type = "mremap", addr = base, length = 4096, new_addr = base << 4, new_length = 16384, task = 0 })
+    add("load", base << 4, 8, 0)
+    event({ type = "brk", addr = (1 << 24) + 65536, task = 0 })
+    event({ type = "fork", child = 1, task = 0 })
+    event({ type = "thread", child = 2, task = 0 })
+    for i = 0, 19 do add("load", base + 65536 + i % 4 * 65536, 8, i % 3) end
+    event({ type = "exec", task = 1 })
+    add("store", base, 8, 1)
+    event({ type = "exit", status = 0, task = 1 })
+    s.t = vmem.trace.new(list)
+end
+
 local function pass(t)
     local n = 0
     for _ in t:each() do
@@ -113,6 +140,12 @@ local scenarios = {
         return s.m:stats(), s.m:processes(), s.p:areas(), s.p:page(s.a)
     end },
     { "replay", once = true, make = with_trace, act = function(s) return s.p:replay(s.t) end },
+    { "replay of events", once = true, make = with_events, act = function(s)
+        local r <close> = core.replay(s.p, s.t)
+        r:step(1000)
+        assert(r:result().refused == 0)
+        return true
+    end },
     { "a trace from a table", act = function(s)
         s.t = vmem.trace.new({ { "load", 0, 8 }, { "event", { type = "mmap", addr = 4096, length = 4096, prot = 3,
             flags = 34, offset = 0, name = "lib", task = 0 } } })
