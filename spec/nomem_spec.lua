@@ -106,6 +106,12 @@ local scenarios = {
     { "first touch", make = with_area, act = function(s)
         for i = 0, 19 do s.p:store(s.a + i * 4096, i) end
     end },
+    { "first touch, each with its table", make = function(s)
+        with_machine(s)
+        s.a = assert(s.p:mmap({ length = "64MiB", addr = 1 << 30, flags = "fixed" }))
+    end, act = function(s)
+        for i = 0, 31 do lu.assertEquals(s.p:load(s.a + (i << 21)), 0) end
+    end },
     { "touch with eviction", make = with_area, act = function(s)
         for i = 0, 199 do s.p:store(s.a + i * 4096, i) end
         for i = 0, 199 do lu.assertEquals(s.p:load(s.a + i * 4096), i) end
