@@ -4,9 +4,10 @@
 -- its own, and `act` is the operation. For n = 1, 2, ... the n-th allocation of
 -- `act` is refused, by the core's allocator or by Lua's (spec/fail.c), until none
 -- was. Each time the refusal is reported as what it is, the machine is whole, the
--- bytes of a process that stands by are what they were, and when everything is
--- closed the core holds no memory and no file. After it, the same `act` succeeds; a row that
--- says `once` acts on what the first try may have half consumed, and does not.
+-- bytes of a process that stands by are what they were, no frame is lost, and when
+-- everything is closed the core holds no memory and no file. After it, the same
+-- `act` succeeds; a row that says `once` acts on what the first try may have half
+-- consumed, and is not tried again.
 local lu = require("luaunit")
 local vmem = require("vmem")
 local core = require("vmem.core")
@@ -22,6 +23,7 @@ local text = ("All that the process beside holds. "):rep(100)
 -- A machine, a process `p` to act on, and one beside it that half fills memory.
 local function with_machine(s)
     s.m = vmem.machine(s.options or small)
+    s.free = s.m:meminfo().free
     s.beside = s.m:spawn()
     s.at = assert(s.beside:mmap({ length = "160KiB" }))
     for i = 0, 39 do
@@ -311,9 +313,16 @@ local function whole(row, who, n, s)
     end
 end
 
+-- With its last process, a machine has every frame and swap slot again.
 local function close(row, s)
     if s.t then s.t:close() end
-    if s.m then s.m:close() end
+    if s.m then
+        for _, p in ipairs(s.m:processes()) do p:exit(0) end
+        local info = s.m:meminfo()
+        lu.assertEquals({ info.free, info.swap_used }, { s.free or info.free, 0 }, row[1] .. ": frames, slots lost")
+        lu.assertEquals({ s.m:check() }, { true })
+        s.m:close()
+    end
     if row.finish then row.finish(s) end
 end
 
