@@ -70,6 +70,18 @@ vm_status options_set_list(machine_options *o, const char *name, const int64_t *
                            vm_error *e);
 int64_t option_get(const machine_options *o, const option_row *r);
 
+/* presets.c: an option as a text, "dram.size=64MiB"; "dram" is short for
+ * "dram.size", and "preset=NAME" sets all that the preset names. */
+vm_status options_set_text(machine_options *o, const char *text, vm_error *e);
+vm_status options_preset(machine_options *o, const char *name, vm_error *e);
+
+typedef struct preset_row {
+    const char *name, *doc;
+    const char *const *options; /* texts, NULL behind the last */
+} preset_row;
+
+extern const preset_row preset_rows[]; /* by name; ended by a row without a name */
+
 /* What a policy option's value stands for */
 const policy_class *option_frame_policy(int64_t value);
 const policy_class *option_set_policy(int64_t value);

@@ -29,6 +29,7 @@
 #include "kernel/exec.c"
 #include "kernel/check.c"
 #include "options.c"
+#include "presets.c"
 #include "machine.c"
 #include "machine_run.c"
 #include "machine_make.c"
@@ -54,6 +55,8 @@
 #include "trace/generate_phases.c"
 #include "trace/live.c"
 #include "trace/replay.c"
+#include "vmem.c"
+#ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
 #include "lua/callback.c"
 #include "lua/lua_trace.c"
@@ -68,3 +71,4 @@
 #include "lua/lua_replay.c"
 #include "lua/lua_record.c"
 #include "lua/core.c"
+#endif

@@ -3,6 +3,7 @@
 --- `vmem.machine{…}` makes a machine; `vmem.trace` opens, records and generates
 --- traces of programs; a machine's processes replay them.
 
+local core = require "vmem.core"
 local trace = require "vmem.trace"
 local machine = require "vmem.machine"
 local options = require "vmem.options"
@@ -10,7 +11,7 @@ local presets = require "vmem.presets"
 
 ---@class vmem
 local vmem = {
-  _VERSION = "vmem 0.1",
+  _VERSION = "vmem " .. core.version,
   trace = trace,
   presets = presets,
 }

@@ -66,6 +66,53 @@ static int machine_option_rows(lua_State *L)
     return 1;
 }
 
+static void machine_push_option(lua_State *L, const machine_options *o, const option_row *r)
+{
+    int64_t v = option_get(o, r);
+    if (r->kind == OPTION_NAME) {
+        lua_pushstring(L, r->choice((int)v));
+    } else if (r->kind == OPTION_BOOL) {
+        lua_pushboolean(L, v != 0);
+    } else if (r->kind == OPTION_LIST) {
+        lua_newtable(L);
+        for (int k = 0; k < o->levels_count; k++) {
+            lua_pushinteger(L, o->levels[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+    } else {
+        lua_pushinteger(L, v);
+    }
+}
+
+/* core.presets() -> list of { name, doc, options = { ["dram.size"] = n, ... } } */
+static int machine_presets(lua_State *L)
+{
+    lua_newtable(L);
+    for (lua_Integer i = 0; preset_rows[i].name; i++) {
+        const preset_row *preset = &preset_rows[i];
+        machine_options o;
+        vm_error e;
+        options_init(&o);
+        if (options_preset(&o, preset->name, &e) != VM_OK)
+            return lua_raise(L, &e);
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, preset->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, preset->doc);
+        lua_setfield(L, -2, "doc");
+        lua_newtable(L);
+        for (size_t k = 0; preset->options[k]; k++) {
+            const char *text = preset->options[k];
+            lua_pushlstring(L, text, strcspn(text, "="));
+            machine_push_option(L, &o, option_find(lua_tostring(L, -1)));
+            lua_rawset(L, -3);
+        }
+        lua_setfield(L, -2, "options");
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* core.policies() -> list of { name, doc, serves } */
 static int machine_policies(lua_State *L)
 {
@@ -306,20 +353,7 @@ static int machine_get_options(lua_State *L)
     const machine_options *o = &box->m->opt;
     lua_newtable(L);
     for (const option_row *r = option_rows; r->name; r++) {
-        int64_t v = option_get(o, r);
-        if (r->kind == OPTION_NAME) {
-            lua_pushstring(L, r->choice((int)v));
-        } else if (r->kind == OPTION_BOOL) {
-            lua_pushboolean(L, v != 0);
-        } else if (r->kind == OPTION_LIST) {
-            lua_newtable(L);
-            for (int k = 0; k < o->levels_count; k++) {
-                lua_pushinteger(L, o->levels[k]);
-                lua_rawseti(L, -2, k + 1);
-            }
-        } else {
-            lua_pushinteger(L, v);
-        }
+        machine_push_option(L, o, r);
         lua_setfield(L, -2, r->name);
     }
     return 1;
@@ -443,6 +477,7 @@ void lua_open_machine(lua_State *L)
     static const luaL_Reg functions[] = {{"machine", machine_open},
                                          {"option_rows", machine_option_rows},
                                          {"policies", machine_policies},
+                                         {"presets", machine_presets},
                                          {"pte_formats", machine_pte_formats},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
