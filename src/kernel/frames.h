@@ -1,17 +1,17 @@
-/* frames.h: physical frames: which are free (one bit each), and what each of
- * the others is used for.
+/* frames.h: physical frames: what each one in use is used for. Which ones are
+ * free, and which of them is given out next, the allocator knows (frame_alloc.h).
  *
  * Records live in chunks that are made when their first frame is taken, so that
- * a machine with 16 million frames costs two bits of host memory for each until
- * they are used. Frames are given out lowest number first.
+ * a machine with 16 million frames costs a tenth of a bit of host memory for each
+ * until they are used.
  *
- * Invariants: a frame's bit is clear exactly if its record says FRAME_FREE; a
- * frame in use as FRAME_USER names the one PTE that maps it.
+ * Invariants: a frame is free in the allocator's map exactly if its record says
+ * FRAME_FREE; a frame in use as FRAME_USER names the one PTE that maps it.
  */
 #ifndef VM_FRAMES_H
 #define VM_FRAMES_H
 
-#include "../base/base.h"
+#include "frame_alloc.h"
 
 typedef enum frame_use {
     FRAME_FREE = 0,
@@ -21,8 +21,7 @@ typedef enum frame_use {
     FRAME_PINNED, /* named by a PTE that was set by hand; never reclaimed */
 } frame_use;
 
-#define SLOT_NONE  UINT32_MAX
-#define FRAME_NONE UINT64_MAX
+#define SLOT_NONE UINT32_MAX
 
 typedef struct frame {
     uint64_t vpn;    /* of the page it holds */
@@ -38,14 +37,14 @@ typedef struct frame {
 typedef struct frames {
     const vm_host *host;
     uint64_t count; /* of all frames */
-    uint64_t free;
-    uint64_t *used_bits;
-    uint64_t hint; /* no frame below is free */
+    uint64_t free;  /* as the allocator counts them */
+    frame_alloc alloc;
     frame **chunks;
     size_t chunk_count;
 } frames;
 
-vm_status frames_init(frames *f, const vm_host *host, uint64_t count, vm_error *e);
+vm_status frames_init(frames *f, const vm_host *host, const frame_alloc_class *cls, uint64_t count,
+                      vm_error *e);
 void frames_free(frames *f);
 /* Records of frames first .. first + n - 1 exist afterwards. */
 vm_status frames_reserve(frames *f, uint64_t first, uint64_t n, vm_error *e);
@@ -63,7 +62,7 @@ VM_INLINE frame *frames_at(const frames *f, uint64_t ppn)
 }
 VM_INLINE bool frames_is_free(const frames *f, uint64_t ppn)
 {
-    return !(f->used_bits[ppn / 64] >> ppn % 64 & 1);
+    return frame_alloc_is_free(&f->alloc, ppn);
 }
 const char *frames_check(const frames *f);
 

@@ -79,6 +79,7 @@ typedef struct process {
 
 typedef struct kernel_config {
     const policy_class *policy;
+    const frame_alloc_class *frames; /* who gives out free ones */
     uint64_t swap_slots;
     uint64_t resident_limit; /* pages of all processes in frames at once; 0: as fit */
     unsigned asid_bits;      /* 0: no ASIDs, a switch flushes */
