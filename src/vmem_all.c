@@ -57,6 +57,7 @@
 #include "lua/lua_machine.c"
 #include "lua/lua_process.c"
 #include "lua/lua_explain.c"
+#include "lua/lua_frames.c"
 #include "lua/lua_replay.c"
 #include "lua/lua_record.c"
 #include "lua/core.c"

@@ -40,6 +40,7 @@ void lua_push_fault(lua_State *L, const fault_info *info);
 void lua_open_process(lua_State *L); /* core table on the top */
 void lua_open_explain(lua_State *L); /* process methods on the top */
 void lua_open_replay(lua_State *L);  /* core table on the top */
+void lua_open_frames(lua_State *L);  /* the same, with the machine's methods in it */
 
 #define LUA_MACHINE "vmem.machine"
 #define LUA_PROCESS "vmem.process"
