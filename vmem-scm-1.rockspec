@@ -39,6 +39,7 @@ build = {
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
       ["vmem.explain"] = "lua/vmem/explain.lua",
+      ["vmem.frames"] = "lua/vmem/frames.lua",
       ["vmem.generate"] = "lua/vmem/generate.lua",
       ["vmem.machine"] = "lua/vmem/machine.lua",
       ["vmem.maps"] = "lua/vmem/maps.lua",

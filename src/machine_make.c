@@ -206,6 +206,7 @@ static vm_status make_kernel(machine *m, vm_error *e)
     const machine_options *o = &m->opt;
     const policy_class *pol = option_frame_policy(o->policy);
     kernel_config cfg = {.policy = pol,
+                         .frames = frame_alloc_classes[o->frames],
                          .swap_slots = (uint64_t)o->swap >> m->hw.mmu.g.page_bits,
                          .resident_limit = (uint64_t)o->resident,
                          .file_blocks = (uint64_t)o->disk_size >> m->hw.mmu.g.page_bits,

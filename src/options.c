@@ -1,4 +1,5 @@
 #include "options.h"
+#include "kernel/frame_alloc.h"
 
 #include <stdio.h>
 
@@ -19,9 +20,12 @@ static const char *choose(const char *const *names, int count, int i)
     }
 CHOICES(names_write, "back", "through", "untracked")
 CHOICES(names_straddle, "each", "once")
-CHOICES(names_frames, "bitmap")
 CHOICES(names_overcommit, "always", "heuristic", "strict")
 
+static const char *names_frames(int i)
+{
+    return frame_alloc_classes[i] ? frame_alloc_classes[i]->name : NULL;
+}
 static const char *names_formats(int i) { return pte_formats[i] ? pte_formats[i]->name : NULL; }
 
 /* The i-th policy of those that serve frames or sets. */

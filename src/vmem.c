@@ -128,7 +128,7 @@ vmem_status vmem_exit(vmem_machine *m, vmem_pid pid, int status, vmem_error *e)
     process *p;
     vm_status s = vmem_live(m, pid, &p, &why);
     if (s == VM_OK)
-        process_exit(&m->m->kernel, p, status);
+        process_exit(&m->m->kernel, p, status, NULL);
     return vmem_answer(s, &why, e);
 }
 
@@ -195,7 +195,7 @@ static void vmem_end_faulted(vmem_machine *m, const fault_info *info, vmem_fault
     static const char *const kinds[] = {"fetch", "load", "store", "modify"};
     process *p = process_find(&m->m->kernel, info->pid);
     if (p && p->space)
-        process_exit(&m->m->kernel, p, -1);
+        process_exit(&m->m->kernel, p, -1, info->signal);
     if (fault)
         *fault = (vmem_fault){info->signal, info->code, info->addr, (vmem_access)info->access,
                               info->pid};

@@ -45,6 +45,13 @@ put "|---|---|---|"
 for _, row in ipairs(core.policies()) do put("| `%s` | %s | %s |", row.name, row.serves, row.doc) end
 
 put ""
+put "## Frame allocators"
+put ""
+put "| allocator | |"
+put "|---|---|"
+for _, row in ipairs(core.frame_allocators()) do put("| `%s` | %s |", row.name, row.doc) end
+
+put ""
 put "## Page-table formats"
 put ""
 put "| format | |"

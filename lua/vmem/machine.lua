@@ -3,6 +3,7 @@
 local core = require "vmem.core"
 local options = require "vmem.options"
 local explain = require "vmem.explain"
+local frames = require "vmem.frames"
 
 require "vmem.memory"
 require "vmem.program"
@@ -59,6 +60,11 @@ end
 function Machine:options()
   return nest(self:_options())
 end
+
+--- What physical memory looks like now: which frames are free, in blocks of which
+--- orders, and what the others are used for. The result prints as a map.
+---@return vmem.Frames
+function Machine:frames() return frames.new(self:_frames()) end
 
 --- A new process with an empty address space.
 ---@param t? { name: string }

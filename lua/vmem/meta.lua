@@ -228,6 +228,28 @@ function File:unlink() end
 
 ---Let go of the handle.
 function File:close() end
+---What physical memory looks like now.
+---@return vmem.Frames
+function Machine:frames() end
+
+---@class vmem.FrameOrder # of blocks of 2^order frames
+---@field order integer
+---@field free_blocks integer # free runs cut into blocks aligned to their size, as large as can be
+---@field unusable number # share of free memory in blocks too small for a request of this order: 0 to 1
+
+---Prints as a map of memory.
+---@class vmem.Frames
+---@field count integer # of all frames
+---@field free integer
+---@field page integer # bytes of a frame
+---@field allocator string # bitmap or buddy
+---@field orders vmem.FrameOrder[] # from order 0 on
+---@field largest_run integer # free frames in a row
+---@field splits integer # blocks that a buddy allocator halved
+---@field merges integer # buddies that it put together
+---@field group integer # frames behind a character of the map
+---@field map string # a character for each group, by address: . free, letters as `legend` has them, # several uses
+---@field legend table<string, string>
 
 -- --- processes ----------------------------------------------------------------------
 

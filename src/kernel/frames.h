@@ -1,19 +1,22 @@
-/* frames.h: physical frames: which are free (one bit each), what each of the
- * others is used for, and who maps it (the reverse map).
+/* frames.h: physical frames: what each one in use is used for, and who maps it (the
+ * reverse map). Which ones are free, and which of them is given out next, the
+ * allocator knows (frame_alloc.h).
  *
  * Records live in chunks that are made when their first frame is taken, so that
- * a machine with 16 million frames costs two bits of host memory for each until
- * they are used. Frames are given out lowest number first.
+ * a machine with 16 million frames costs a tenth of a bit of host memory for each
+ * until they are used.
  *
  * The first mapping of a frame is in its record; further ones, of pages that
  * processes share, are a list of nodes from one pool.
  *
- * Invariants: a frame's bit is clear exactly if its record says FRAME_FREE; each
- * present PTE of a page is one mapping of its frame, and there are no others.
+ * Invariants: a frame is free in the allocator's map exactly if its record says
+ * FRAME_FREE; each present PTE of a page is one mapping of its frame, and there
+ * are no others.
  */
 #ifndef VM_FRAMES_H
 #define VM_FRAMES_H
 
+#include "frame_alloc.h"
 #include "pool.h"
 
 typedef enum frame_use {
@@ -27,9 +30,8 @@ typedef enum frame_use {
     FRAME_PINNED, /* named by a PTE that was set by hand; never reclaimed */
 } frame_use;
 
-#define FRAME_NONE UINT64_MAX
-#define SLOT_NONE  NUMBER_NONE
-#define MAP_NONE   UINT32_MAX
+#define SLOT_NONE NUMBER_NONE
+#define MAP_NONE  UINT32_MAX
 
 /* One PTE that maps a frame. */
 typedef struct mapping {
@@ -59,9 +61,8 @@ typedef struct frame {
 typedef struct frames {
     const vm_host *host;
     uint64_t count; /* of all frames */
-    uint64_t free;
-    uint64_t *used_bits;
-    uint64_t hint; /* no frame below is free */
+    uint64_t free;  /* as the allocator counts them */
+    frame_alloc alloc;
     frame **chunks;
     size_t chunk_count;
     mapping *nodes; /* of the reverse map */
@@ -70,7 +71,8 @@ typedef struct frames {
     size_t nodes_free;
 } frames;
 
-vm_status frames_init(frames *f, const vm_host *host, uint64_t count, vm_error *e);
+vm_status frames_init(frames *f, const vm_host *host, const frame_alloc_class *cls, uint64_t count,
+                      vm_error *e);
 void frames_free(frames *f);
 /* Records of frames first .. first + n - 1 exist afterwards. */
 vm_status frames_reserve(frames *f, uint64_t first, uint64_t n, vm_error *e);
@@ -88,7 +90,7 @@ VM_INLINE frame *frames_at(const frames *f, uint64_t ppn)
 }
 VM_INLINE bool frames_is_free(const frames *f, uint64_t ppn)
 {
-    return !(f->used_bits[ppn / 64] >> ppn % 64 & 1);
+    return frame_alloc_is_free(&f->alloc, ppn);
 }
 const char *frames_check(const frames *f);
 

@@ -106,6 +106,7 @@ typedef enum overcommit { OVERCOMMIT_ALWAYS, OVERCOMMIT_HEURISTIC, OVERCOMMIT_ST
 
 typedef struct kernel_config {
     const policy_class *policy;
+    const frame_alloc_class *frames; /* who gives out free ones */
     uint64_t swap_slots;
     uint64_t file_blocks;    /* of the disk, for files */
     uint64_t resident_limit; /* pages of all processes in frames at once; 0: as fit */

@@ -29,7 +29,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->low_frames = count < low ? count : low;
     policy_config pc = {
         .sets = 1, .slots = (uint32_t)count, .seed = cfg->seed, .bits = reclaim_bits(k)};
-    vm_status s = frames_init(&k->frames, host, count, e);
+    vm_status s = frames_init(&k->frames, host, cfg->frames, count, e);
     if (s == VM_OK)
         s = swap_init(&k->swap, host, cfg->swap_slots, e);
     if (s == VM_OK)

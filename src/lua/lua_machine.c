@@ -494,6 +494,7 @@ void lua_open_machine(lua_State *L)
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */
     lua_pop(L, 1);
+    lua_open_frames(L);
     lua_open_process(L);
     lua_open_replay(L);
 }

@@ -52,6 +52,7 @@ void lua_open_space(lua_State *L);   /* process methods on the top */
 void lua_open_life(lua_State *L);    /* process methods on the top */
 void lua_open_replay(lua_State *L);  /* core table on the top */
 void lua_open_file(lua_State *L);    /* machine methods on the top */
+void lua_open_frames(lua_State *L);  /* the same, with the machine's methods in it */
 
 #define LUA_MACHINE "vmem.machine"
 #define LUA_PROCESS "vmem.process"
