@@ -36,17 +36,52 @@ static void machine_touch(machine *m, uint64_t pa, access_kind kind)
         pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
 }
 
-/* The kernel serves the fault, or somebody mends its cause and the kernel then does. */
+/* How the fault was dealt with, by what the process counted since. */
+static unsigned machine_served(const process_counters *was, const process *p, vm_status s)
+{
+    if (s != VM_OK)
+        return s == VM_FAULT ? EVENT_KILLED : EVENT_FAILED;
+    return p->n.major_faults != was->major_faults         ? EVENT_MAJOR
+           : p->n.spurious_faults != was->spurious_faults ? EVENT_SPURIOUS
+                                                          : EVENT_MINOR;
+}
+
+/* A fault that took `cycles`, up to `end`, and the signal that it brought. */
+static void machine_tell(machine *m, const process *p, const fault_info *info, mmu_fault why,
+                         unsigned served, uint64_t cycles, uint64_t end)
+{
+    event_log *ev = &m->kernel.events;
+    uint64_t how = why | (uint64_t)info->access << 8 | (uint64_t)served << 16;
+    if (events_want(ev, KEVENT_FAULT))
+        events_put_at(ev, end, KEVENT_FAULT, p->pid, info->addr, how, cycles);
+    if (served == EVENT_KILLED && events_want(ev, KEVENT_SIGNAL))
+        events_put_at(ev, end, KEVENT_SIGNAL, p->pid, info->addr,
+                      event_name_number(&event_signals, info->signal) |
+                          event_name_number(&event_causes, info->code) << 8,
+                      0);
+}
+
+/* The kernel serves the fault, or somebody mends its cause and the kernel then does.
+ * Who mends may find that the program had no such fault, and takes it back from
+ * the counter: then it is not told of either. */
 static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, access_kind kind,
                                            mmu_fault why, fault_info *info, vm_error *e)
 {
+    kernel *k = &m->kernel;
     for (;;) {
-        vm_status s = kernel_fault(&m->kernel, p, va, kind, why, info, e);
-        if (s != VM_FAULT || !m->mend || why == MMU_UNKNOWN || strcmp(info->signal, "SIGSEGV") != 0)
-            return s;
-        s = m->mend(m->mend_ud, m, p, info, e);
-        if (s != VM_OK)
-            return s;
+        const bool tell = k->events.wanted != 0;
+        const uint64_t faults = k->n.faults, start = tell ? machine_clock(m) : 0;
+        const process_counters was = p->n;
+        vm_status s = kernel_fault(k, p, va, kind, why, info, e), mended = VM_FAULT;
+        const uint64_t end = tell ? machine_clock(m) : 0;
+        const unsigned served = machine_served(&was, p, s);
+        const fault_info cause = *info;
+        if (s == VM_FAULT && m->mend && why != MMU_UNKNOWN && strcmp(info->signal, "SIGSEGV") == 0)
+            mended = m->mend(m->mend_ud, m, p, info, e);
+        if (tell && k->n.faults != faults)
+            machine_tell(m, p, &cause, why, served, end - start, end);
+        if (s != VM_FAULT || mended != VM_OK)
+            return s == VM_FAULT ? mended : s;
     }
 }
 

@@ -197,6 +197,8 @@ static vm_status make_tlbs(machine *m, vm_error *e)
     return o->shortcuts ? mmu_use_memos(u, e) : VM_OK;
 }
 
+static uint64_t make_clock(void *ud) { return machine_clock(ud); }
+
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
@@ -209,7 +211,11 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .stamped = !pol->exact || pol == &policy_lru,
                          .seed = (uint64_t)o->seed};
     vm_status s = disk_init(&m->hw.disk, &m->host, cfg.swap_slots, m->hw.mmu.g.page_bits, e);
-    return s == VM_OK ? kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e) : s;
+    if (s == VM_OK)
+        s = kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e);
+    if (s == VM_OK)
+        events_init(&m->kernel.events, &m->host, make_clock, m);
+    return s;
 }
 
 vm_status machine_new(const vm_host *host, const machine_options *opt, machine **out, vm_error *e)
@@ -247,6 +253,7 @@ void machine_delete(machine *m)
     if (!m)
         return;
     vm_host host = m->host;
+    events_free(&m->kernel.events);
     if (m->kernel.host)
         kernel_free(&m->kernel);
     if (m->hw.disk.bytes.host)

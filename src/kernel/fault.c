@@ -48,6 +48,8 @@ static vm_status fault_base_page(kernel *k, process *p, const area *a, uint64_t 
     p->n.minor_faults += !major;
     p->n.swap_ins += major;
     p->n.zero_fills += !major;
+    kernel_emit(k, major ? KEVENT_SWAP_IN : KEVENT_ZERO_FILL, p->pid,
+                align_down(va, kernel_page(k)), ppn, major ? slot : 1);
     return VM_OK;
 }
 
@@ -79,6 +81,7 @@ static vm_status fault_large_page(kernel *k, process *p, const area *a, uint64_t
     k->n.zero_fills++;
     p->n.minor_faults++;
     p->n.zero_fills++;
+    kernel_emit(k, KEVENT_ZERO_FILL, p->pid, vpn << g->page_bits, ppn, n);
     return VM_OK;
 }
 
@@ -127,6 +130,8 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
         return VM_OK;
     }
     s = a->level ? fault_large_page(k, p, a, va, e) : fault_base_page(k, p, a, va, e);
+    if (s == VM_FAULT)
+        kernel_emit(k, KEVENT_OOM, p->pid, 0, p->space->resident, 0);
     if (s == VM_FAULT)
         return fault_kill(info, "SIGKILL", "OOM", e);
     return s;

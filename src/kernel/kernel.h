@@ -17,6 +17,7 @@
 #ifndef VM_KERNEL_H
 #define VM_KERNEL_H
 
+#include "events.h"
 #include "frames.h"
 #include "swap.h"
 #include "../hw/hardware.h"
@@ -48,6 +49,7 @@ typedef struct space {
     size_t area_count, area_cap;
     uint64_t brk_start, brk;            /* the heap: brk_start <= brk */
     uint64_t resident, swapped, tables; /* pages, pages, frames of page tables */
+    uint32_t pid;                       /* of the process it was made for, as events have it */
 } space;
 
 #define PROCESS_COUNTERS(X)                                                                        \
@@ -118,6 +120,7 @@ typedef struct kernel {
     uint32_t next_asid;
     uint64_t resident; /* pages in frames under the policy */
     kernel_counters n;
+    event_log events;
 } kernel;
 
 /* Why a process can't go on: what a signal would carry. */
@@ -200,6 +203,13 @@ vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uin
 vm_status reclaim_make_room(kernel *k, vm_error *e);
 
 VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.page_bits; }
+/* Tell of an event; the arguments are as its row in events.h says. */
+VM_INLINE void kernel_emit(kernel *k, event_type type, uint32_t pid, uint64_t addr, uint64_t a,
+                           uint64_t b)
+{
+    if (events_want(&k->events, type))
+        events_put(&k->events, type, pid, addr, a, b);
+}
 /* A PTE changed: no TLB may know the old one. */
 VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
 {
@@ -208,6 +218,7 @@ VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
     if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
         mmu_invalidate(&k->hw->mmu, va, s->asid);
     k->n.shootdowns++;
+    kernel_emit(k, KEVENT_SHOOTDOWN, s->pid, va, 1, 0);
 }
 
 VM_INLINE uint64_t kernel_page_key(const space *s, uint64_t vpn)

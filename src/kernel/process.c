@@ -115,6 +115,7 @@ static vm_status process_make(kernel *k, space *s, const char *name, process **o
         return vm_fail_nomem(e, "a process");
     p->pid = (uint32_t)k->process_count;
     p->space = s;
+    s->pid = s->pid ? s->pid : p->pid;
     snprintf(p->name, sizeof p->name, "%s", name ? name : "");
     k->processes[k->process_count++] = p;
     *out = p;
@@ -157,6 +158,7 @@ void process_exit(kernel *k, process *p, int status)
     process_drop_space(k, p->space);
     p->space = NULL;
     p->exit_status = status;
+    kernel_emit(k, KEVENT_EXIT, p->pid, 0, (uint64_t)(int64_t)status, 0);
 }
 
 void process_clear(kernel *k, process *p)
@@ -164,6 +166,7 @@ void process_clear(kernel *k, process *p)
     space *s = p->space;
     pt_place at;
     uint64_t top = space_user_top(k);
+    kernel_emit(k, KEVENT_EXEC, p->pid, 0, s->resident, 0);
     for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
         kernel_release(k, s, va, &at);
         va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
@@ -197,6 +200,7 @@ void kernel_switch(kernel *k, process *p)
         kernel_new_asid(k, s);
     }
     k->n.switches += k->running != NULL;
+    kernel_emit(k, KEVENT_SWITCH, p->pid, 0, k->running ? k->running->pid : 0, 0);
     k->running = s;
     k->hw->mmu.root = s->root;
     k->hw->mmu.asid = s->asid;

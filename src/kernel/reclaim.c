@@ -55,6 +55,7 @@ static vm_status reclaim_evict(kernel *k, uint32_t ppn, vm_error *e)
             return vm_fail_nomem(e, "a block of the swap area");
         }
         k->n.swap_outs++;
+        kernel_emit(k, KEVENT_SWAP_OUT, s->pid, va, ppn, slot);
     } else {
         k->n.clean_drops++;
     }
@@ -66,6 +67,7 @@ static vm_status reclaim_evict(kernel *k, uint32_t ppn, vm_error *e)
     s->swapped += slot != SLOT_NONE;
     k->resident--;
     k->n.evictions++;
+    kernel_emit(k, KEVENT_EVICTION, s->pid, va, ppn, dirty);
     return VM_OK;
 }
 

@@ -29,6 +29,10 @@ int callback_raise(lua_State *L, const vm_error *e);
  * true with f's one result on the stack, false with the error object. */
 bool callback_protect(lua_State *L, lua_CFunction f, void *ud);
 
+/* Call the function below `nargs` arguments for nothing it returns: true, or
+ * false with the error object in the function's place. */
+bool callback_tell(lua_State *L, int nargs);
+
 /* A line parser for trace_file: calls the function that `callback_lines_bind`
  * gave it, with a piece of text. The function returns the records packed as
  * access_record lies in memory, or nil and the number of the wrong line.

@@ -154,9 +154,8 @@ static int machine_open(lua_State *L)
         if (machine_set_option(L, &o, &e) != VM_OK)
             return lua_raise(L, &e);
     }
-    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 0);
-    box->m = NULL;
-    box->busy = false;
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (lua_machine){NULL};
     luaL_setmetatable(L, LUA_MACHINE);
     vm_host host = lua_host(L);
     if (machine_new(&host, &o, &box->m, &e) != VM_OK)
@@ -171,6 +170,8 @@ static int machine_close(lua_State *L)
     lua_machine *box = machine_box(L, 1);
     if (box->busy)
         return luaL_error(L, "this machine is busy with a replay and can't be closed");
+    if (box->telling)
+        return luaL_error(L, "this machine is calling its listeners and can't be closed");
     machine_delete(box->m);
     box->m = NULL;
     return 0;
@@ -415,6 +416,8 @@ void lua_open_machine(lua_State *L)
     lua_pushcfunction(L, machine_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
+    lua_open_events(L);
+    lua_tell_methods(L, false);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */

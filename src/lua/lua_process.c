@@ -72,9 +72,11 @@ static int fault_tostring(lua_State *L)
 int lua_raise_access(lua_State *L, machine *m, process *p, vm_status s, const fault_info *info,
                      const vm_error *e)
 {
+    if (s == VM_FAULT)
+        process_exit(&m->kernel, p, -1);
+    lua_deliver(L, m);
     if (s != VM_FAULT)
         return lua_raise(L, e);
-    process_exit(&m->kernel, p, -1);
     lua_push_fault(L, info);
     return lua_error(L);
 }
@@ -144,7 +146,7 @@ static int bound_load(lua_State *L)
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 2), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
-    return 1;
+    return lua_tell(L, h->owner, 1);
 }
 
 static int bound_store(lua_State *L)
@@ -155,7 +157,7 @@ static int bound_store(lua_State *L)
         return luaL_error(L, "the process has ended, or its machine is closed or busy");
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1), x = (uint64_t)luaL_checkinteger(L, 2);
     store_number(L, h->owner->m, p, va, x, check_size(L, 3));
-    return 0;
+    return lua_tell(L, h->owner, 0);
 }
 
 /* p:bind("load") -> function(address[, size]);  p:bind("store") -> function(address, value[, size])
@@ -570,6 +572,7 @@ void lua_open_process(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     lua_open_explain(L);
+    lua_tell_methods(L, true);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Process"); /* where Lua adds its methods */

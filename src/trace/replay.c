@@ -160,6 +160,7 @@ static vm_status replay_fork(replay *r, process *p, const access_event *ev, vm_e
     vm_status s = replay_task(r, (uint16_t)ev->arg[0], &child, e);
     if (s != VM_OK || child == p || !child->space || child->space->area_count)
         return s;
+    kernel_emit(k, KEVENT_FORK, p->pid, 0, child->pid, 0);
     uint64_t at;
     for (size_t i = 0; i < p->space->area_count && s == VM_OK; i++) {
         const area *a = &p->space->areas[i];
