@@ -155,7 +155,7 @@ static int machine_open(lua_State *L)
             return lua_raise(L, &e);
     }
     lua_machine *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (lua_machine){NULL};
+    memset(box, 0, sizeof *box);
     luaL_setmetatable(L, LUA_MACHINE);
     vm_host host = lua_host(L);
     if (machine_new(&host, &o, &box->m, &e) != VM_OK)
