@@ -313,6 +313,25 @@ function TestListeners:testAnEndlessChainIsStopped()
     m:off(m:on("fault", print))
 end
 
+-- A listener's own replay tells of more than may wait: the oldest are dropped.
+function TestListeners:testWhatThereWasNoRoomForIsCounted()
+    lu.skipIf(scale < 1, "slow under sanitizers")
+    local m <close>, p, a = machine({ resident = 50 })
+    local n, lost, done = 0, 0, false
+    m:on("fault", function(e)
+        n, lost = n + 1, lost + (e.lost or 0)
+        if not done then
+            done = true
+            m:spawn():replay(vmem.trace.loop({ refs = 1200000, pages = 60 }))
+        end
+    end)
+    pcall(p.load, p, a) -- taken for an endless chain
+    p:load(a + PAGE)
+    assert(m:check())
+    lu.assertEquals(n + lost, m:stats("kernel.faults"))
+    lu.assertTrue(lost >= 1200000 - (1 << 20))
+end
+
 function TestListeners:testTheyMayReplayAndEndProcesses()
     local m <close> = vmem.machine({ preset = "core-i7", resident = 50 })
     local p, done = m:spawn(), false

@@ -78,8 +78,9 @@ static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, 
         const fault_info cause = *info;
         if (s == VM_FAULT && m->mend && why != MMU_UNKNOWN && strcmp(info->signal, "SIGSEGV") == 0)
             mended = m->mend(m->mend_ud, m, p, info, e);
-        if (tell && k->n.faults != faults)
-            machine_tell(m, p, &cause, why, served, end - start, end);
+        const bool had = k->n.faults != faults;
+        if (tell && (had || mended != VM_OK))
+            machine_tell(m, p, &cause, why, served, had ? end - start : 0, end);
         if (s != VM_FAULT || mended != VM_OK)
             return s == VM_FAULT ? mended : s;
     }
