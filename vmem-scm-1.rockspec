@@ -38,6 +38,7 @@ build = {
       ["vmem.cli.options"] = "lua/vmem/cli/options.lua",
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
+      ["vmem.events"] = "lua/vmem/events.lua",
       ["vmem.explain"] = "lua/vmem/explain.lua",
       ["vmem.frames"] = "lua/vmem/frames.lua",
       ["vmem.generate"] = "lua/vmem/generate.lua",

@@ -250,7 +250,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
-    uint64_t packed = 0, hits[4];
+    uint64_t packed = 0;
     vm_status s = VM_OK;
     size_t i;
     for (i = 0; i < n; i++) {
@@ -287,6 +287,10 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
             continue;
         }
         last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
+        if (VM_UNLIKELY(m->kernel.events.wanted != 0)) { /* which carry the clock */
+            run_settle(m, packed);
+            packed = 0;
+        }
         if (VM_LIKELY((over == 0) & (wild == 0) & (kind != ACCESS_MODIFY))) {
             ENGINE(ahead)(m, r, i, n);
             s = ENGINE(within)(m, p, l, &r[i], vpn << 19 | asid_tag, info, e);
@@ -296,9 +300,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         if (VM_UNLIKELY(s != VM_OK))
             break;
     }
-    for (unsigned k = 0; k < 4; k++)
-        hits[k] = packed >> 16 * k & 0xffff;
-    run_settle(m, hits);
+    run_settle(m, packed);
     *done = i;
     return s;
 }

@@ -201,6 +201,8 @@ static vm_status make_tlbs(machine *m, vm_error *e)
     return o->shortcuts ? mmu_use_memos(u, e) : VM_OK;
 }
 
+static uint64_t make_clock(void *ud) { return machine_clock(ud); }
+
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
@@ -229,7 +231,11 @@ static vm_status make_kernel(machine *m, vm_error *e)
                             m->hw.mmu.g.page_bits, e);
     m->hw.disk.bad_reads = (uint64_t)o->bad_reads;
     m->hw.disk.bad_writes = (uint64_t)o->bad_writes;
-    return s == VM_OK ? kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e) : s;
+    if (s == VM_OK)
+        s = kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e);
+    if (s == VM_OK)
+        events_init(&m->kernel.events, &m->host, make_clock, m);
+    return s;
 }
 
 vm_status machine_new(const vm_host *host, const machine_options *opt, machine **out, vm_error *e)
@@ -267,6 +273,7 @@ void machine_delete(machine *m)
     if (!m)
         return;
     vm_host host = m->host;
+    events_free(&m->kernel.events);
     if (m->kernel.host)
         kernel_free(&m->kernel);
     if (m->hw.disk.bytes.host)

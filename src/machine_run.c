@@ -59,9 +59,13 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_tlbs *level
     return true;
 }
 
-/* What the hits that were answered in line would have counted. */
-static void run_settle(machine *m, const uint64_t hits[4])
+/* What the hits that were answered in line would have counted: 16 bits for each
+ * kind of access. */
+static VM_NOINLINE void run_settle(machine *m, uint64_t packed)
 {
+    uint64_t hits[4];
+    for (unsigned k = 0; k < 4; k++)
+        hits[k] = packed >> 16 * k & 0xffff;
     uint64_t data = hits[ACCESS_LOAD] + hits[ACCESS_STORE] + 2 * hits[ACCESS_MODIFY];
     m->n.fetches += hits[ACCESS_FETCH];
     m->n.loads += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];

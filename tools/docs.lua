@@ -92,6 +92,23 @@ do
   for _, row in ipairs(m:_stat_rows()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
 end
 
+put ""
+put "## Events"
+put ""
+put "What `m:on` and `m:trace_events` know. Every event has `type`, `clock` (cycles), `pid` and `cpu`;"
+put "these have besides:"
+put ""
+put "| event | | fields |"
+put "|---|---|---|"
+for _, row in ipairs(vmem.events()) do
+  local fields = { row.addr and ("`addr`: %s"):format(row.addr) }
+  for _, f in ipairs(row.fields) do
+    fields[#fields + 1] = ("`%s`: %s%s"):format(f.name, f.doc,
+      #f.names > 0 and (" (%s)"):format(table.concat(f.names, ", ")) or "")
+  end
+  put("| `%s` | %s | %s |", row.name, row.doc, table.concat(fields, "; "))
+end
+
 local file = assert(io.open(arg[1] or "docs/reference.md", "w"))
 assert(file:write(table.concat(out, "\n"), "\n"))
 assert(file:close())

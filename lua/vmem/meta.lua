@@ -123,6 +123,52 @@ function Machine:meminfo() end
 function Machine:vmstat() end
 
 ---In pages, but for `page` and `host_bytes`.
+---Call a function with each event of a type, in order, when the call that caused
+---it is done (a replay stops for them now and then). It may use the machine; what
+---that causes is told afterwards. Its error is raised from the call that caused
+---the event; the events behind wait for the next call.
+---@param name vmem.EventName|vmem.EventName[]
+---@param f fun(event: vmem.Event)
+---@return vmem.Listener listener
+function Machine:on(name, f) end
+
+---End a listener.
+---@param listener vmem.Listener
+---@return boolean was_on
+function Machine:off(listener) end
+
+---A listener that is on; ends with its scope (`local l <close> = m:on(…)`), too.
+---@class vmem.Listener
+
+---Keep the last events from now on, and forget those kept before; false: keep none.
+---@param t? { size?: integer, only?: vmem.EventName|vmem.EventName[] }|false # 65536 events, of all types
+function Machine:trace_events(t) end
+
+---The events that are kept, the oldest first.
+---@return vmem.Event[] events
+---@return integer dropped # older ones that there was no room for
+function Machine:events() end
+
+---Write the events that are kept as a Chrome trace file, which Perfetto opens.
+---@param path string
+---@param t? { rate?: number } # cycles a second, for the time scale; 1e9
+---@return true? ok
+---@return string? message
+---@return string? code
+function Machine:save_events(path, t) end
+
+---@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"
+
+---What every event has; docs/reference.md lists what each type has besides.
+---@class vmem.Event
+---@field type vmem.EventName
+---@field clock integer # cycles; of a fault, when it was dealt with
+---@field pid integer # 0: nobody's
+---@field cpu integer
+---@field addr? integer
+---@field lost? integer # events before this one that there was no memory to keep for listeners
+---@field [string] integer|string|boolean
+
 ---@class vmem.MemoryInfo
 ---@field page integer # bytes
 ---@field frames integer

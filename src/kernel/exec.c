@@ -177,6 +177,7 @@ vm_status process_exec(kernel *k, process *p, const exec_image *x, vm_error *e)
         p->sp = sp;
         return st == VM_FAULT ? exec_refuse(x, ENOMEM, "no memory for its stack or tables", e) : st;
     }
+    kernel_emit(k, KEVENT_EXEC, p->pid, x->entry, old->resident, 0);
     process_take_space(k, p, s);
     return VM_OK;
 }

@@ -68,6 +68,7 @@ static vm_status fault_zero(kernel *k, fault_page *f, vm_error *e)
     KERNEL_COUNT(k, f->p, zero_fills);
     page_enter(k, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
     fault_replace(k, f, ppn, area_pte_prot(f->a));
+    kernel_emit(k, KEVENT_ZERO_FILL, f->p->pid, f->va, ppn, 1);
     return VM_OK;
 }
 
@@ -89,6 +90,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     frames_at(&k->frames, ppn)->dirty = true;
     page_enter(k, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
     fault_replace(k, f, ppn, area_pte_prot(f->a));
+    kernel_emit(k, KEVENT_COW, f->p->pid, f->va, from, ppn);
     return VM_OK;
 }
 
@@ -136,6 +138,7 @@ static vm_status fault_swapped(kernel *k, fault_page *f, uint32_t slot, vm_error
             return st;
         f->served = SERVED_MAJOR;
         KERNEL_COUNT(k, f->p, swap_ins);
+        kernel_emit(k, KEVENT_SWAP_IN, f->p->pid, f->va, ppn, slot);
     }
     uint64_t ppn = x->frame;
     frame *r = frames_at(&k->frames, ppn);
@@ -225,6 +228,10 @@ static vm_status fault_large(kernel *k, fault_page *f, uint64_t from, vm_error *
     else
         KERNEL_COUNT(k, f->p, cow_copies);
     fault_replace(k, f, ppn, area_pte_prot(f->a));
+    if (from == FRAME_NONE)
+        kernel_emit(k, KEVENT_ZERO_FILL, f->p->pid, f->va, ppn, n);
+    else
+        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, from, ppn);
     return VM_OK;
 }
 
@@ -281,6 +288,7 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
     }
     if (f->write && area_is_private(f->a) && !(f->pte & fmt->write)) {
         KERNEL_COUNT(k, f->p, cow_reuses);
+        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, ppn, ppn);
     } else {
         KERNEL_COUNT(k, f->p, spurious_faults);
         f->served = SERVED_SPURIOUS;
@@ -338,6 +346,7 @@ static bool fault_make_victim(kernel *k, const process *asks)
     if (worst == asks->space)
         return false;
     k->n.oom_kills++;
+    kernel_emit(k, KEVENT_OOM, worst->owner, 0, worst->resident, 0);
     for (size_t i = 1; i < k->process_count; i++)
         if (k->processes[i]->space == worst)
             process_exit(k, k->processes[i], -1, "SIGKILL");
@@ -356,8 +365,10 @@ static vm_status fault_area(kernel *k, process *p, const area *a, uint64_t va, b
             return fault_kill(info, "SIGBUS", e->sys == ENXIO ? "ADRERR" : "OBJERR", e);
         if (st != VM_FAULT)
             return st;
-        if (!fault_make_victim(k, p))
-            return fault_kill(info, "SIGKILL", "OOM", e);
+        if (fault_make_victim(k, p))
+            continue;
+        kernel_emit(k, KEVENT_OOM, p->pid, 0, p->space->resident, 0);
+        return fault_kill(info, "SIGKILL", "OOM", e);
     }
 }
 

@@ -27,6 +27,7 @@
 
 #include "area.h"
 #include "file.h"
+#include "events.h"
 #include "frames.h"
 #include "swap.h"
 #include "../hw/hardware.h"
@@ -167,6 +168,7 @@ typedef struct kernel {
     uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
     uint8_t *copy;      /* one page on the host, on its way between two frames */
     kernel_counters n;
+    event_log events;
 } kernel;
 
 /* Why a process can't go on: what a signal would carry. */
@@ -404,12 +406,20 @@ VM_INLINE bool kernel_may_cache(const kernel *k, const space *s)
 {
     return s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running);
 }
+/* Tell of an event; the arguments are as its row in events.h says. */
+VM_INLINE void kernel_emit(kernel *k, event_type type, uint32_t pid, uint64_t addr, uint64_t a,
+                           uint64_t b)
+{
+    if (events_want(&k->events, type))
+        events_put(&k->events, type, pid, addr, a, b);
+}
 /* A PTE changed: no TLB may know the old one. */
 VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
 {
     if (kernel_may_cache(k, s))
         mmu_invalidate(&k->hw->mmu, va, s->asid);
     k->n.shootdowns++;
+    kernel_emit(k, KEVENT_SHOOTDOWN, s->owner, va, 1, 0);
 }
 
 /* Anonymous pages are known by where they were first, those of files by their place. */

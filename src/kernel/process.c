@@ -121,7 +121,6 @@ void space_drop(kernel *k, space *s)
     if (--s->users)
         return;
     space_clear(k, s, 0, space_user_top(k));
-    kernel_release_range(k, s, 0, space_user_top(k)); /* PTEs set by hand */
     if (kernel_may_cache(k, s))
         mmu_flush_asid(&k->hw->mmu, s->asid);
     kernel_free_tables(k, s);
@@ -230,6 +229,7 @@ vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e)
     (*out)->pc = parent->pc;
     (*out)->sp = parent->sp;
     k->n.forks++;
+    kernel_emit(k, KEVENT_FORK, parent->pid, 0, (*out)->pid, 0);
     return VM_OK;
 }
 
@@ -279,6 +279,7 @@ void process_exit(kernel *k, process *p, int status, const char *signal)
     p->exit_status = status;
     p->killed = signal;
     p->state = PROCESS_ZOMBIE;
+    kernel_emit(k, KEVENT_EXIT, p->pid, 0, (uint64_t)(int64_t)status, 0);
     for (size_t i = 1; i < k->process_count; i++) { /* orphans are the host's */
         process *c = k->processes[i];
         if (c->parent != p->pid)
@@ -313,8 +314,8 @@ vm_status process_wait(kernel *k, process *p, uint32_t pid, process **out, vm_er
 void process_clear(kernel *k, process *p)
 {
     space *s = p->space;
+    kernel_emit(k, KEVENT_EXEC, p->pid, 0, s->resident, 0);
     space_clear(k, s, 0, space_user_top(k));
-    kernel_release_range(k, s, 0, space_user_top(k));
     s->brk = s->brk_start;
 }
 
@@ -345,6 +346,7 @@ void kernel_switch(kernel *k, process *p)
         kernel_new_asid(k, s);
     }
     k->n.switches += k->running != NULL;
+    kernel_emit(k, KEVENT_SWITCH, s->owner, 0, k->running ? k->running->owner : 0, 0);
     k->running = s;
     k->hw->mmu.root = s->root;
     k->hw->mmu.asid = s->asid;

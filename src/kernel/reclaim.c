@@ -55,6 +55,13 @@ static process_counters *reclaim_charge(kernel *k, const frame *r)
     return r->mapped ? &SPACE_OWNER(k, k->spaces[r->first.space])->n : NULL;
 }
 
+/* An event of the page in the frame, where it is mapped. */
+static void reclaim_emit(kernel *k, event_type type, const frame *r, uint64_t ppn, uint64_t b)
+{
+    uint64_t va = r->mapped ? r->first.vpn << k->hw->mmu.g.page_bits : 0;
+    kernel_emit(k, type, r->mapped ? k->spaces[r->first.space]->owner : 0, va, ppn, b);
+}
+
 #define RECLAIM_COUNT(k, who, field)                                                               \
     do {                                                                                           \
         (k)->n.field++;                                                                            \
@@ -110,6 +117,7 @@ vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e)
         return st;
     process_counters *who = reclaim_charge(k, r);
     RECLAIM_COUNT(k, who, file_outs);
+    reclaim_emit(k, KEVENT_WRITEBACK, r, ppn, r->index);
     reclaim_clear_dirty(k, r);
     return VM_OK;
 }
@@ -139,15 +147,18 @@ static vm_status reclaim_evict_anon(kernel *k, uint32_t ppn, vm_error *e)
     frame *r = frames_at(&k->frames, ppn);
     process_counters *who = reclaim_charge(k, r);
     uint32_t slot = r->slot;
-    if (reclaim_is_dirty(k, ppn)) {
+    bool dirty = reclaim_is_dirty(k, ppn);
+    if (dirty) {
         vm_status st = reclaim_swap_out(k, ppn, &slot, e);
         if (st != VM_OK)
             return st;
         RECLAIM_COUNT(k, who, swap_outs);
+        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, slot);
     } else {
         RECLAIM_COUNT(k, who, clean_drops);
     }
     RECLAIM_COUNT(k, who, evictions);
+    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
     if (slot != SLOT_NONE) {
         swap_at(&k->swap, slot)->key = r->key;
         r->slot = slot;
@@ -163,7 +174,8 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
     file_page *page = file_at(of, r->index);
     process_counters *who = reclaim_charge(k, r);
     vm_status st;
-    if (!reclaim_is_dirty(k, ppn)) {
+    bool dirty = reclaim_is_dirty(k, ppn);
+    if (!dirty) {
         RECLAIM_COUNT(k, who, clean_drops);
     } else if (of->memory) {
         bool fresh = page->block == NUMBER_NONE;
@@ -172,12 +184,14 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
             return st;
         swap_at(&k->swap, page->block)->users += fresh;
         RECLAIM_COUNT(k, who, swap_outs);
+        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, page->block);
     } else {
         st = reclaim_clean(k, ppn, e);
         if (st != VM_OK)
             return st;
     }
     RECLAIM_COUNT(k, who, evictions);
+    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
     reclaim_unmap(k, r, SLOT_NONE);
     file_drop_frame(k, of, r->index);
     return VM_OK;

@@ -192,31 +192,36 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
     return st;
 }
 
-vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
+static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
 {
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t leaf = UINT64_C(1) << (g->shift[0] + g->bits[0]);
     pt_place at;
-    for (const area *a = from->areas.first; a; a = a->next) {
-        for (uint64_t va = a->start;
-             (va = kernel_next_entry(k, from, va, a->stop, &at)) < a->stop;) {
-            vm_status st;
-            uint64_t stop = align_down(va, leaf) + leaf;
-            stop = stop < a->stop ? stop : a->stop;
-            if (at.level) {
-                stop = va + (UINT64_C(1) << g->shift[at.level]);
-                st = tables_copy_large(k, to, a, va, &at, e);
-            } else {
-                st = tables_copy_leaf(k, from, to, a, va, stop, e);
-            }
-            if (st != VM_OK)
-                return st;
-            va = stop;
+    for (uint64_t va = a->start; (va = kernel_next_entry(k, from, va, a->stop, &at)) < a->stop;) {
+        vm_status st;
+        uint64_t stop = align_down(va, leaf) + leaf;
+        stop = stop < a->stop ? stop : a->stop;
+        if (at.level) {
+            stop = va + (UINT64_C(1) << g->shift[at.level]);
+            st = tables_copy_large(k, to, a, va, &at, e);
+        } else {
+            st = tables_copy_leaf(k, from, to, a, va, stop, e);
         }
+        if (st != VM_OK)
+            return st;
+        va = stop;
     }
-    if (kernel_may_cache(k, from)) { /* what the parent may write has changed */
+    return VM_OK;
+}
+
+vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
+{
+    vm_status st = VM_OK;
+    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next)
+        st = tables_copy_area(k, from, to, a, e);
+    if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
         mmu_flush_asid(&k->hw->mmu, from->asid);
         k->n.flushes++;
     }
-    return VM_OK;
+    return st;
 }

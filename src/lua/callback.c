@@ -69,6 +69,8 @@ bool callback_protect(lua_State *L, lua_CFunction f, void *ud)
     return lua_pcall(L, 1, 1, 0) == LUA_OK;
 }
 
+bool callback_tell(lua_State *L, int nargs) { return lua_pcall(L, nargs, 0, 0) == LUA_OK; }
+
 int callback_raise(lua_State *L, const vm_error *e)
 {
     if (e->status == VM_POLICY &&

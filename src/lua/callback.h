@@ -34,6 +34,9 @@ bool callback_protect(lua_State *L, lua_CFunction f, void *ud);
  * VM_POLICY: it raised an error, which is kept for callback_raise. */
 typedef bool callback_push(lua_State *L, void *ud);
 vm_status callback_ask(callback_state *s, callback_push *push, void *ud, bool *answer, vm_error *e);
+/* Call the function below `nargs` arguments for nothing it returns: true, or
+ * false with the error object in the function's place. */
+bool callback_tell(lua_State *L, int nargs);
 
 /* A line parser for trace_file: calls the function that `callback_lines_bind`
  * gave it, with a piece of text. The function returns the records packed as

@@ -10,9 +10,12 @@ static const struct {
     char letter;
     const char *name;
 } frame_letters[] = {
-    [FRAME_FREE] = {'.', "free"},          [FRAME_TABLE] = {'t', "page tables"},
-    [FRAME_ANON] = {'p', "private pages"}, [FRAME_FILE] = {'f', "files and shared memory"},
-    [FRAME_HUGE] = {'h', "large pages"},   [FRAME_TAIL] = {'h', "large pages"},
+    [FRAME_FREE] = {'.', "free"},
+    [FRAME_TABLE] = {'t', "page tables"},
+    [FRAME_ANON] = {'p', "private pages"},
+    [FRAME_FILE] = {'f', "files and shared memory"},
+    [FRAME_HUGE] = {'h', "large pages"},
+    [FRAME_TAIL] = {'h', "large pages"},
     [FRAME_ZERO] = {'z', "the page of zeros"},
     [FRAME_PINNED] = {'s', "set by hand"},
 };

@@ -1,7 +1,7 @@
 /* lua_life.c: the life of processes: fork, execve, exit, wait, and signals that a
  * Lua function gets first.
  *
- * Signal handlers stand in a table that is the machine's user value:
+ * Signal handlers stand in a table that is a user value of the machine:
  * [pid << 8 | signal number] = function.
  */
 #include "callback.h"
@@ -216,12 +216,12 @@ static lua_Integer life_handler_key(uint32_t pid, int signal)
 static void life_handlers(lua_State *L, int idx)
 {
     idx = lua_absindex(L, idx);
-    if (lua_getiuservalue(L, idx, 1) == LUA_TTABLE)
+    if (lua_getiuservalue(L, idx, LUA_MACHINE_HANDLERS) == LUA_TTABLE)
         return;
     lua_pop(L, 1);
     lua_newtable(L);
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, idx, 1);
+    lua_setiuservalue(L, idx, LUA_MACHINE_HANDLERS);
 }
 
 typedef struct life_signal {
@@ -238,7 +238,7 @@ static bool life_push_handler(lua_State *L, void *ud)
     const life_signal *x = ud;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &life_machines_key);
     lua_rawgetp(L, -1, x->box);
-    lua_getiuservalue(L, -1, 1);
+    lua_getiuservalue(L, -1, LUA_MACHINE_HANDLERS);
     if (lua_rawgeti(L, -1, x->key) == LUA_TNIL)
         return false;
     lua_push_fault(L, x->info);

@@ -201,7 +201,7 @@ static int machine_open(lua_State *L)
         if (machine_set_option(L, &o, &e) != VM_OK)
             return lua_raise(L, &e);
     }
-    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 1);
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 2);
     *box = (lua_machine){0};
     luaL_setmetatable(L, LUA_MACHINE);
     vm_host host = lua_host(L);
@@ -219,6 +219,8 @@ static int machine_close(lua_State *L)
         return luaL_error(L, "this machine is busy with a replay and can't be closed");
     if (box->handling)
         return luaL_error(L, "a machine can't be closed by a handler of its signals");
+    if (box->telling)
+        return luaL_error(L, "this machine is calling its listeners and can't be closed");
     machine_delete(box->m);
     box->m = NULL;
     return 0;
@@ -490,6 +492,8 @@ void lua_open_machine(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     lua_open_file(L);
+    lua_open_events(L);
+    lua_tell_methods(L, false);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */

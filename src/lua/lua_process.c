@@ -75,9 +75,11 @@ static int fault_tostring(lua_State *L)
 int lua_raise_access(lua_State *L, machine *m, process *p, vm_status s, const fault_info *info,
                      const vm_error *e)
 {
+    if (s == VM_FAULT)
+        process_exit(&m->kernel, p, -1, info->signal);
+    lua_deliver(L, m);
     if (s != VM_FAULT)
         return callback_raise(L, e);
-    process_exit(&m->kernel, p, -1, info->signal);
     lua_push_fault(L, info);
     return lua_error(L);
 }
@@ -125,7 +127,7 @@ static int process_load(lua_State *L)
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 3), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
-    return 1;
+    return lua_tell(L, h->owner, 1);
 }
 
 static int process_store(lua_State *L)
@@ -134,7 +136,7 @@ static int process_store(lua_State *L)
     lua_process *h = lua_check_live(L, 1, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), x = (uint64_t)luaL_checkinteger(L, 3);
     store_number(L, h->owner->m, p, va, x, check_size(L, 4));
-    return 0;
+    return lua_tell(L, h->owner, 0);
 }
 
 /* A closure that holds the process: no type check of a userdata on each call. */
@@ -149,7 +151,7 @@ static int bound_load(lua_State *L)
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 2), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
-    return 1;
+    return lua_tell(L, h->owner, 1);
 }
 
 static int bound_store(lua_State *L)
@@ -162,7 +164,7 @@ static int bound_store(lua_State *L)
         callback_enter(L);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1), x = (uint64_t)luaL_checkinteger(L, 2);
     store_number(L, h->owner->m, p, va, x, check_size(L, 3));
-    return 0;
+    return lua_tell(L, h->owner, 0);
 }
 
 /* p:bind("load") -> function(address[, size]);  p:bind("store") -> function(address, value[, size])
@@ -351,8 +353,6 @@ static int process_set_tlb(lua_State *L)
 void lua_open_process(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"load", process_load},
-        {"store", process_store},
         {"bind", process_bind},
         {"read", process_read},
         {"write", process_write},
@@ -367,6 +367,9 @@ void lua_open_process(lua_State *L)
         {"_set_tlb", process_set_tlb},
         {NULL, NULL},
     };
+    /* Those of single accesses, which tell listeners themselves: a wrapper shows. */
+    static const luaL_Reg accesses[] = {
+        {"load", process_load}, {"store", process_store}, {NULL, NULL}};
     luaL_newmetatable(L, LUA_FAULT);
     lua_pushcfunction(L, fault_tostring);
     lua_setfield(L, -2, "__tostring");
@@ -378,6 +381,8 @@ void lua_open_process(lua_State *L)
     lua_open_explain(L);
     lua_open_space(L);
     lua_open_life(L);
+    lua_tell_methods(L, true);
+    luaL_setfuncs(L, accesses, 0);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Process"); /* where Lua adds its methods */
