@@ -29,11 +29,12 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
 /* A hit must be known to policies that count every reference. */
 static void machine_touch(machine *m, uint64_t pa, access_kind kind)
 {
-    policy *pol = m->kernel.pol;
     uint64_t ppn = pa >> m->hw.mmu.g.page_bits;
     const frame *f = frames_at(&m->kernel.frames, ppn);
-    if (f && frame_is_ruled(f))
-        pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
+    if (!f || !frame_is_ruled(f))
+        return;
+    policy *pol = page_policy(&m->kernel, f);
+    pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
 }
 
 /* How the fault was dealt with, by what the process counted since. */

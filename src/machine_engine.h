@@ -287,7 +287,8 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
             continue;
         }
         last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
-        if (VM_UNLIKELY(m->kernel.events.wanted != 0)) { /* which carry the clock */
+        /* Events carry the clock, and quotas are told by accesses. */
+        if (VM_UNLIKELY((m->kernel.events.wanted | m->kernel.cfg.quota) != 0)) {
             run_settle(m, packed);
             packed = 0;
         }

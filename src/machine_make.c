@@ -203,6 +203,12 @@ static vm_status make_tlbs(machine *m, vm_error *e)
 
 static uint64_t make_clock(void *ud) { return machine_clock(ud); }
 
+static uint64_t make_accesses(void *ud)
+{
+    const machine *m = ud;
+    return m->n.fetches + m->n.loads + m->n.stores;
+}
+
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
@@ -222,8 +228,15 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .asid_bits = (unsigned)o->asid_bits,
                          .young_flush = o->young_flush != 0,
                          .zero_frame = o->zero_frame != 0,
-                         .stamped = !pol->exact || pol == &policy_lru,
+                         .stamped = !pol->exact || (pol == &policy_lru && !o->reclaim_scope),
+                         .local = o->reclaim_scope != 0,
+                         .quota = (quota)o->reclaim_quota,
+                         .window = (uint64_t)o->reclaim_window,
                          .seed = (uint64_t)o->seed};
+    if (cfg.quota && !cfg.local)
+        return vm_fail(e, VM_INVALID,
+                       "reclaim.quota is \"%s\", but takes reclaim.scope = \"local\"",
+                       option_find("reclaim.quota")->choice((int)o->reclaim_quota));
     if (cfg.low > cfg.high)
         return vm_fail(e, VM_INVALID, "reclaim.low is %llu, above reclaim.high (%llu)",
                        (unsigned long long)cfg.low, (unsigned long long)cfg.high);
@@ -233,6 +246,8 @@ static vm_status make_kernel(machine *m, vm_error *e)
     m->hw.disk.bad_writes = (uint64_t)o->bad_writes;
     if (s == VM_OK)
         s = kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e);
+    m->kernel.accesses = make_accesses;
+    m->kernel.accesses_ud = m;
     if (s == VM_OK)
         events_init(&m->kernel.events, &m->host, make_clock, m);
     return s;

@@ -20,6 +20,8 @@ static const char *choose(const char *const *names, int count, int i)
     }
 CHOICES(names_write, "back", "through", "untracked")
 CHOICES(names_straddle, "each", "once")
+CHOICES(names_scope, "global", "local")
+CHOICES(names_quota, "none", "ws", "pff")
 CHOICES(names_overcommit, "always", "heuristic", "strict")
 
 static const char *names_frames(int i)
@@ -144,6 +146,13 @@ const option_row option_rows[] = {
     COUNT("reclaim.low", reclaim_low, 0, 0, INT64_C(1) << 32,
           "free frames below which pages are evicted before somebody waits; 0: never"),
     COUNT("reclaim.high", reclaim_high, 0, 0, INT64_C(1) << 32, "free frames at which that ends"),
+    NAME("reclaim.scope", reclaim_scope, 0, names_scope,
+         "whose page goes: anybody's, or one of the process that needs a frame"),
+    NAME("reclaim.quota", reclaim_quota, 0, names_quota,
+         "with local scope, what a process may keep: all that fits, its working set, or "
+         "what keeps its page-fault frequency"),
+    COUNT("reclaim.window", reclaim_window, 10000, 1, INT64_C(1) << 40,
+          "accesses: of the working set, or between faults"),
     NAME("overcommit", overcommit, 0, names_overcommit,
          "what mmap may promise: all; no more at once than memory and swap; or, strict, "
          "in all no more than swap and a part of memory"),

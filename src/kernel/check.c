@@ -110,7 +110,7 @@ static const char *check_file(const kernel *k, const file *f, check_sums *sums)
 
 static const char *check_frames(kernel *k, const check_sums *sums)
 {
-    uint64_t mappings = 0, resident = 0, users = 0;
+    uint64_t mappings = 0, resident = 0, users = 0, ruled = 0;
     for (uint64_t i = 0; i < k->frames.count; i++) {
         const frame *r = frames_at(&k->frames, i);
         if (!r || r->use == FRAME_FREE)
@@ -128,6 +128,10 @@ static const char *check_frames(kernel *k, const check_sums *sums)
             return "file: a page does not name the frame that holds it";
         mappings += r->mapped;
         resident += r->use == FRAME_ANON || r->use == FRAME_FILE;
+        if (r->owner && (r->owner >= k->space_count || !k->spaces[r->owner]))
+            return "kernel: a page is owned by a space that has ended";
+        if (frame_is_ruled(r) && !r->owner)
+            ruled++;
     }
     for (uint32_t i = 0; i < k->swap.slots.count; i++) {
         const swap_slot *x = pool_is_used(&k->swap.slots, i) ? swap_at(&k->swap, i) : NULL;
@@ -139,6 +143,8 @@ static const char *check_frames(kernel *k, const check_sums *sums)
         return "kernel: the reverse map has mappings that no PTE makes";
     if (users != sums->users)
         return "swap: the users of a slot are counted wrongly";
+    if (ruled != k->ruled)
+        return "kernel: the count of pages under the kernel's policy is wrong";
     return resident == k->resident ? NULL : "kernel: the count of resident pages is wrong";
 }
 
@@ -186,7 +192,10 @@ const char *kernel_check(kernel *k)
     for (size_t i = 1; i < k->space_count && !broken; i++) {
         if (!k->spaces[i])
             continue;
-        broken = check_areas(k, k->spaces[i], &sums);
+        const policy *pol = k->spaces[i]->pol;
+        broken = pol && pol->cls->check ? pol->cls->check(pol) : NULL;
+        if (!broken)
+            broken = check_areas(k, k->spaces[i], &sums);
         if (!broken)
             broken = check_pages(k, k->spaces[i], &sums);
     }

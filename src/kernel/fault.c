@@ -28,10 +28,10 @@ typedef struct fault_page {
 } fault_page;
 
 /* A frame for a page of private memory, in the policy's care once it is entered. */
-static vm_status fault_take(kernel *k, uint64_t *ppn, vm_error *e)
+static vm_status fault_take(kernel *k, space *s, uint64_t *ppn, vm_error *e)
 {
-    vm_status st = reclaim_make_room(k, e);
-    return st == VM_OK ? reclaim_take(k, 1, 1, FRAME_ANON, ppn, e) : st;
+    vm_status st = reclaim_make_room(k, s, e);
+    return st == VM_OK ? reclaim_take(k, s, 1, 1, FRAME_ANON, ppn, e) : st;
 }
 
 static uint64_t fault_entry(const kernel *k, const fault_page *f)
@@ -62,11 +62,11 @@ static vm_status fault_zero(kernel *k, fault_page *f, vm_error *e)
                  area_pte_prot(f->a) & ~(unsigned)PROT_W);
         return VM_OK;
     }
-    vm_status st = fault_take(k, &ppn, e);
+    vm_status st = fault_take(k, f->s, &ppn, e);
     if (st != VM_OK)
         return st;
     KERNEL_COUNT(k, f->p, zero_fills);
-    page_enter(k, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
+    page_enter(k, f->s, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
     fault_replace(k, f, ppn, area_pte_prot(f->a));
     kernel_emit(k, KEVENT_ZERO_FILL, f->p->pid, f->va, ppn, 1);
     return VM_OK;
@@ -79,7 +79,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     unsigned bits = hw->mmu.g.page_bits;
     uint64_t ppn;
     dram_read(&hw->mem, from << bits, k->copy, kernel_page(k));
-    vm_status st = fault_take(k, &ppn, e);
+    vm_status st = fault_take(k, f->s, &ppn, e);
     if (st != VM_OK)
         return st;
     if (!dram_write(&hw->mem, ppn << bits, k->copy, kernel_page(k))) {
@@ -88,7 +88,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     }
     KERNEL_COUNT(k, f->p, cow_copies);
     frames_at(&k->frames, ppn)->dirty = true;
-    page_enter(k, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
+    page_enter(k, f->s, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
     fault_replace(k, f, ppn, area_pte_prot(f->a));
     kernel_emit(k, KEVENT_COW, f->p->pid, f->va, from, ppn);
     return VM_OK;
@@ -97,7 +97,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
 /* --- from swap ------------------------------------------------------------------- */
 
 /* Bring a slot's page into a frame that was taken for it. */
-static vm_status fault_read_slot(kernel *k, uint32_t slot, uint64_t ppn, vm_error *e)
+static vm_status fault_read_slot(kernel *k, space *s, uint32_t slot, uint64_t ppn, vm_error *e)
 {
     vm_status st = disk_read(&k->hw->disk, slot, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
     if (st != VM_OK) {
@@ -107,7 +107,7 @@ static vm_status fault_read_slot(kernel *k, uint32_t slot, uint64_t ppn, vm_erro
     swap_slot *x = swap_at(&k->swap, slot);
     frames_at(&k->frames, ppn)->slot = slot;
     x->frame = (uint32_t)ppn;
-    page_enter(k, ppn, x->key);
+    page_enter(k, s, ppn, x->key);
     return VM_OK;
 }
 
@@ -118,7 +118,8 @@ static void fault_swap_ahead(kernel *k, uint32_t slot)
         uint64_t ppn;
         if (!swap_is_used(&k->swap, i) || swap_at(&k->swap, i)->frame != NUMBER_NONE)
             continue;
-        if (!reclaim_take_idle(k, FRAME_ANON, &ppn) || fault_read_slot(k, i, ppn, NULL) != VM_OK)
+        if (!reclaim_take_idle(k, FRAME_ANON, &ppn) ||
+            fault_read_slot(k, NULL, i, ppn, NULL) != VM_OK)
             return;
         k->n.readaheads++;
     }
@@ -131,9 +132,9 @@ static vm_status fault_swapped(kernel *k, fault_page *f, uint32_t slot, vm_error
         KERNEL_COUNT(k, f->p, swap_maps);
     } else {
         uint64_t ppn;
-        vm_status st = fault_take(k, &ppn, e);
+        vm_status st = fault_take(k, f->s, &ppn, e);
         if (st == VM_OK)
-            st = fault_read_slot(k, slot, ppn, e);
+            st = fault_read_slot(k, f->s, slot, ppn, e);
         if (st != VM_OK)
             return st;
         f->served = SERVED_MAJOR;
@@ -212,7 +213,7 @@ static vm_status fault_large(kernel *k, fault_page *f, uint64_t from, vm_error *
     const pt_geometry *g = &k->hw->mmu.g;
     unsigned level = f->a->level;
     uint64_t ppn, n = UINT64_C(1) << (g->shift[level] - g->page_bits);
-    vm_status st = reclaim_take(k, n, n, FRAME_TAIL, &ppn, e);
+    vm_status st = reclaim_take(k, f->s, n, n, FRAME_TAIL, &ppn, e);
     if (st != VM_OK)
         return st;
     if (from != FRAME_NONE && !fault_copy_large(k, from, ppn, n)) {

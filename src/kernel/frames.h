@@ -49,6 +49,7 @@ typedef struct frame {
     uint32_t slot;   /* FRAME_ANON: the swap slot with the same bytes, or SLOT_NONE */
     uint32_t file;   /* id of the file whose page it is, or 0 */
     uint32_t index;  /* of the page in the file */
+    uint32_t owner;  /* id of the space whose policy rules over it, or 0: the kernel's */
     uint16_t locks;  /* mappings that are locked in memory: not for the policy */
     uint8_t use;     /* frame_use */
     uint8_t level;   /* FRAME_HUGE: of its page-table entry */

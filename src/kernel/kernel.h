@@ -50,6 +50,11 @@ typedef struct space {
     uint64_t resident, swapped, tables; /* pages, pages, frames of page tables */
     uint64_t committed;                 /* pages that were promised */
     uint64_t locked;                    /* pages of locked areas */
+    /* with local replacement */
+    policy *pol;     /* over the pages that it brought in, or NULL */
+    uint64_t ruled;  /* how many those are, locked ones left out */
+    uint64_t limit;  /* the most it may have; 0: as fit */
+    uint64_t looked; /* accesses when its pages were last looked through, or it last faulted */
 } space;
 
 #define PROCESS_COUNTERS(X)                                                                        \
@@ -105,8 +110,17 @@ typedef struct process {
 /* What may be promised: Linux's overcommit_memory 1, 0 and 2. */
 typedef enum overcommit { OVERCOMMIT_ALWAYS, OVERCOMMIT_HEURISTIC, OVERCOMMIT_STRICT } overcommit;
 
+/* How many frames a process may keep, where replacement is local: as many as it was
+ * given; its working set, the pages used in the last `window` accesses (Denning
+ * 1968); or so many that it faults about every `window` accesses (page-fault
+ * frequency, Chu and Opderbeck 1976). */
+typedef enum quota { QUOTA_NONE, QUOTA_WORKING_SET, QUOTA_FAULT_FREQUENCY } quota;
+
 typedef struct kernel_config {
     const policy_class *policy;
+    bool local; /* a process replaces its own pages: it has a policy of its own */
+    quota quota;
+    uint64_t window;                 /* accesses */
     const frame_alloc_class *frames; /* who gives out free ones */
     uint64_t swap_slots;
     uint64_t file_blocks;    /* of the disk, for files */
@@ -131,6 +145,7 @@ typedef struct kernel_config {
     X(forks, "forks", "calls", "address spaces copied by fork")                                    \
     X(fork_pages, "fork_pages", "entries", "entries of page tables copied by fork")                \
     X(background, "background", "pages", "of the evictions, those made before memory was short")   \
+    X(trims, "trims", "pages", "of the evictions, those of pages outside of a quota")              \
     X(readaheads, "readaheads", "pages", "pages read before they were asked for")                  \
     X(oom_kills, "oom_kills", "processes", "processes killed because memory and swap ran out")     \
     X(switches, "switches", "switches", "changes of the address space that is running")            \
@@ -163,7 +178,10 @@ typedef struct kernel {
     space *running;
     uint64_t asid_generation;
     uint32_t next_asid;
-    uint64_t resident;  /* frames under the policy, or locked */
+    uint64_t resident;              /* frames under a policy, or locked */
+    uint64_t ruled;                 /* frames under `pol` */
+    uint64_t (*accesses)(void *ud); /* so far: the time of quotas */
+    void *accesses_ud;
     uint64_t committed; /* pages promised to all spaces */
     uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
     uint8_t *copy;      /* one page on the host, on its way between two frames */
@@ -372,10 +390,13 @@ vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e);
 policy_bits reclaim_bits(kernel *k); /* A and D bits, as the policy asks for them */
 /* n free frames, taken for `use` with contents zero; evicts if it must. VM_FAULT:
  * neither memory nor swap is left. */
-vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uint64_t *ppn,
-                       vm_error *e);
-/* Evict pages until one more fits the limit of resident pages. */
-vm_status reclaim_make_room(kernel *k, vm_error *e);
+vm_status reclaim_take(kernel *k, space *s, uint64_t n, uint64_t align, frame_use use,
+                       uint64_t *ppn, vm_error *e);
+/* Evict pages until one more of the space (or, NULL, of a file) fits all limits. */
+vm_status reclaim_make_room(kernel *k, space *s, vm_error *e);
+/* Evict all pages that the space alone has, as far as they can go: how many went. A
+ * policy's failure ends it, in *e. */
+uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e);
 /* One frame for read-ahead, if one is free and none is short. */
 bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn);
 /* Does the page differ from its place on the disk? */
@@ -384,8 +405,14 @@ bool reclaim_is_dirty(const kernel *k, uint32_t ppn);
 vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e);
 
 /* page.c: who holds a page */
-/* The policy gets to know a page that came to this frame, which is filled in. */
-void page_enter(kernel *k, uint64_t ppn, uint64_t key);
+/* A policy gets to know a page that came to this frame, which is filled in: that of the
+ * space which brought it in, or (NULL) the kernel's. */
+void page_enter(kernel *k, space *s, uint64_t ppn, uint64_t key);
+/* The policy that rules over the frame. */
+VM_INLINE policy *page_policy(const kernel *k, const frame *r)
+{
+    return r->owner ? k->spaces[r->owner]->pol : k->pol;
+}
 /* The PTE at pte_pa maps the frame from now on; the reverse map has room. */
 void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
               unsigned prot);

@@ -10,12 +10,39 @@ static uint64_t page_frames(const kernel *k, const frame *r)
     return r->use == FRAME_HUGE ? UINT64_C(1) << (g->shift[r->level] - g->page_bits) : 1;
 }
 
-void page_enter(kernel *k, uint64_t ppn, uint64_t key)
+/* Under a policy, and no longer. */
+static void page_rule(kernel *k, frame *r, uint64_t ppn)
+{
+    policy *pol = page_policy(k, r);
+    *(r->owner ? &k->spaces[r->owner]->ruled : &k->ruled) += 1;
+    pol->cls->insert(pol, 0, (uint32_t)ppn, r->key);
+}
+
+static void page_unrule(kernel *k, const frame *r, uint64_t ppn)
+{
+    policy *pol = page_policy(k, r);
+    *(r->owner ? &k->spaces[r->owner]->ruled : &k->ruled) -= 1;
+    pol->cls->remove(pol, 0, (uint32_t)ppn);
+}
+
+void page_enter(kernel *k, space *s, uint64_t ppn, uint64_t key)
 {
     frame *r = frames_at(&k->frames, ppn);
     r->key = key;
+    r->owner = s && s->pol ? s->id : 0;
     k->resident++;
-    k->pol->cls->insert(k->pol, 0, (uint32_t)ppn, key);
+    page_rule(k, r, ppn);
+}
+
+/* The space that brought the page in has let go of it: it is everyone's. */
+static void page_disown(kernel *k, frame *r, uint64_t ppn)
+{
+    bool ruled = frame_is_ruled(r);
+    if (ruled)
+        page_unrule(k, r, ppn);
+    r->owner = 0;
+    if (ruled)
+        page_rule(k, r, ppn);
 }
 
 void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
@@ -56,6 +83,8 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
         page_free(k, ppn);
     else if (locked)
         page_unlock(k, ppn);
+    if (r->use != FRAME_FREE && r->owner == s->id)
+        page_disown(k, r, ppn);
 }
 
 void page_free(kernel *k, uint64_t ppn)
@@ -64,7 +93,7 @@ void page_free(kernel *k, uint64_t ppn)
     uint64_t n = page_frames(k, r);
     if (r->use != FRAME_HUGE) {
         if (frame_is_ruled(r))
-            k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
+            page_unrule(k, r, ppn);
         k->resident--;
     }
     page_forget_slot(k, r);
@@ -118,7 +147,7 @@ void page_lock(kernel *k, uint64_t ppn)
 {
     frame *r = frames_at(&k->frames, ppn);
     if (frame_is_ruled(r))
-        k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
+        page_unrule(k, r, ppn);
     r->locks++;
 }
 
@@ -127,5 +156,5 @@ void page_unlock(kernel *k, uint64_t ppn)
     frame *r = frames_at(&k->frames, ppn);
     r->locks--;
     if (frame_is_ruled(r))
-        k->pol->cls->insert(k->pol, 0, (uint32_t)ppn, r->key);
+        page_rule(k, r, ppn);
 }

@@ -157,7 +157,7 @@ static vm_status file_fill(kernel *k, file *f, uint64_t index, file_page *page, 
     r->index = (uint32_t)index;
     page->frame = (uint32_t)ppn;
     f->cached++;
-    page_enter(k, ppn, kernel_file_key(f, index));
+    page_enter(k, NULL, ppn, kernel_file_key(f, index));
     return VM_OK;
 }
 
@@ -167,9 +167,9 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
     *major = false;
     vm_status st = file_need(f, k->host, index, &page, e);
     if (st == VM_OK && page->frame == NUMBER_NONE) {
-        st = reclaim_make_room(k, e);
+        st = reclaim_make_room(k, NULL, e);
         if (st == VM_OK)
-            st = reclaim_take(k, 1, 1, FRAME_FILE, ppn, e);
+            st = reclaim_take(k, NULL, 1, 1, FRAME_FILE, ppn, e);
         if (st == VM_OK)
             st = file_fill(k, f, index, page, *ppn, e);
         *major = st == VM_OK && page->block != NUMBER_NONE;

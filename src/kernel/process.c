@@ -9,6 +9,15 @@
 
 #include "kernel.h"
 
+static vm_status kernel_new_policy(kernel *k, policy **out, vm_error *e)
+{
+    policy_config cfg = {.sets = 1,
+                         .slots = (uint32_t)k->frames.count,
+                         .seed = k->cfg.seed,
+                         .bits = reclaim_bits(k)};
+    return policy_new(k->host, k->cfg.policy, &cfg, out, e);
+}
+
 vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel_config *cfg,
                       vm_error *e)
 {
@@ -27,20 +36,18 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
                        (unsigned long long)count);
     uint64_t low = UINT64_C(1) << (hw->mmu.g.pa_bits - hw->mmu.g.page_bits);
     k->low_frames = count < low ? count : low;
-    policy_config pc = {
-        .sets = 1, .slots = (uint32_t)count, .seed = cfg->seed, .bits = reclaim_bits(k)};
     vm_status s = frames_init(&k->frames, host, cfg->frames, count, e);
     if (s == VM_OK)
         s = swap_init(&k->swap, host, cfg->swap_slots, e);
     if (s == VM_OK)
         s = pool_init(&k->blocks, host, cfg->file_blocks, "the map of the disk", e);
     if (s == VM_OK)
-        s = policy_new(host, cfg->policy, &pc, &k->pol, e);
+        s = kernel_new_policy(k, &k->pol, e);
     if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))
         s = vm_fail_nomem(e, "the kernel");
     k->zero_ppn = FRAME_NONE;
     if (s == VM_OK && cfg->zero_frame && count)
-        s = reclaim_take(k, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
+        s = reclaim_take(k, NULL, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
     if (s == VM_FAULT)
         s = vm_fail(e, VM_INVALID, "dram.size has no room for the page of zeros");
     if (s != VM_OK)
@@ -58,6 +65,7 @@ static void space_free(kernel *k, space *s)
         next = a->next;
         host_free(k->host, a, sizeof *a);
     }
+    policy_delete(s->pol);
     host_free(k->host, s, sizeof *s);
 }
 
@@ -109,6 +117,13 @@ static vm_status space_make(kernel *k, space **out, vm_error *e)
     s->users = 1;
     /* Where a heap begins if nobody says: a sixteenth of the way up. */
     s->brk_start = s->brk = align_down(space_user_top(k) / 16, kernel_page(k));
+    if (k->cfg.local) {
+        vm_status st = kernel_new_policy(k, &s->pol, e);
+        if (st != VM_OK) {
+            host_free(k->host, s, sizeof *s);
+            return st;
+        }
+    }
     if (id >= k->space_count)
         k->space_count = (size_t)id + 1;
     k->spaces[id] = s;

@@ -197,53 +197,137 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
     return VM_OK;
 }
 
-/* Ask the policy for a victim and evict it. A page that can't be written back goes
- * to the end of the policy's order, and the next one is tried. */
-static vm_status reclaim_one(kernel *k, vm_error *e)
+static vm_status reclaim_evict(kernel *k, uint32_t ppn, vm_error *e)
 {
-    vm_status st = VM_FAULT;
-    for (uint64_t tries = 0; tries < k->resident; tries++) {
+    frame *r = frames_at(&k->frames, ppn);
+    vm_status st = r->file ? reclaim_evict_file(k, ppn, e) : reclaim_evict_anon(k, ppn, e);
+    if (st == VM_OK)
+        page_free(k, ppn);
+    return st;
+}
+
+/* Ask a policy that rules over `count` pages for a victim and evict it. A page that
+ * can't be written back goes to the end of the policy's order, and the next is tried. */
+static vm_status reclaim_from(kernel *k, policy *pol, uint64_t count, vm_error *e)
+{
+    for (uint64_t tries = 0; tries < count; tries++) {
         uint32_t ppn = 0;
-        st = k->pol->cls->victim(k->pol, 0, 0, &ppn, e);
+        vm_status st = pol->cls->victim(pol, 0, 0, &ppn, e);
         if (st != VM_OK)
             return st;
-        frame *r = frames_at(&k->frames, ppn);
-        if (!r || !frame_is_ruled(r))
+        const frame *r = frames_at(&k->frames, ppn);
+        if (!r || !frame_is_ruled(r) || page_policy(k, r) != pol)
             return vm_fail(e, VM_POLICY, "policy %s chose frame %u as victim, which holds no page",
-                           k->pol->cls->name, ppn);
-        st = r->file ? reclaim_evict_file(k, ppn, e) : reclaim_evict_anon(k, ppn, e);
-        if (st == VM_OK) {
-            page_free(k, ppn);
-            return VM_OK;
-        }
+                           pol->cls->name, ppn);
+        st = reclaim_evict(k, ppn, e);
         if (st != VM_REFUSED && st != VM_FAULT)
             return st;
-        k->pol->cls->remove(k->pol, 0, ppn);
-        k->pol->cls->insert(k->pol, 0, ppn, r->key);
+        pol->cls->remove(pol, 0, ppn);
+        pol->cls->insert(pol, 0, ppn, r->key);
     }
     return vm_fail(e, VM_FAULT, "memory is used up, and no page of it can be evicted");
 }
 
-vm_status reclaim_make_room(kernel *k, vm_error *e)
+/* The space that rules over most pages, if it is not `but`. */
+static space *reclaim_largest(const kernel *k, const space *but)
 {
-    while (k->cfg.resident_limit && k->resident >= k->cfg.resident_limit) {
-        vm_status s = reclaim_one(k, e);
-        if (s != VM_OK)
-            return s;
+    space *most = NULL;
+    for (size_t i = 1; i < k->space_count; i++) {
+        space *s = k->spaces[i];
+        if (s && s != but && s->ruled > (most ? most->ruled : 0))
+            most = s;
+    }
+    return most;
+}
+
+/* One frame for the space: a page of its own goes, else one of nobody's, else one of
+ * whoever has most. With global replacement all pages are nobody's. */
+static vm_status reclaim_one(kernel *k, space *s, vm_error *e)
+{
+    vm_status st = s && s->ruled ? reclaim_from(k, s->pol, s->ruled, e) : VM_FAULT;
+    if (st == VM_FAULT)
+        st = reclaim_from(k, k->pol, k->ruled, e);
+    space *other = st == VM_FAULT ? reclaim_largest(k, s) : NULL;
+    return other ? reclaim_from(k, other->pol, other->ruled, e) : st;
+}
+
+/* --- quotas -------------------------------------------------------------------------------- */
+
+/* Pages of the space's own that were not used since the last look go; the others'
+ * bits are cleared for the next. */
+static vm_status reclaim_trim(kernel *k, space *s, vm_error *e)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
+        uint64_t ppn = pte_ppn(f, w.at.pte);
+        const frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
+        if (!r || !frame_is_ruled(r) || r->owner != s->id ||
+            reclaim_referenced(k, (uint32_t)ppn, true))
+            continue;
+        vm_status st = reclaim_evict(k, (uint32_t)ppn, e);
+        k->n.trims += st == VM_OK;
+        if (st != VM_OK && st != VM_REFUSED && st != VM_FAULT)
+            return st;
     }
     return VM_OK;
 }
 
+/* The space faults: is it time to look through its pages? */
+static vm_status reclaim_quota(kernel *k, space *s, vm_error *e)
+{
+    uint64_t now = k->accesses(k->accesses_ud), gone = now - s->looked;
+    if (k->cfg.quota == QUOTA_FAULT_FREQUENCY)
+        s->looked = now; /* each fault counts from the one before */
+    if (gone < k->cfg.window)
+        return VM_OK;
+    s->looked = now;
+    return reclaim_trim(k, s, e);
+}
+
+vm_status reclaim_make_room(kernel *k, space *s, vm_error *e)
+{
+    vm_status st = VM_OK;
+    if (s && s->pol && k->cfg.quota)
+        st = reclaim_quota(k, s, e);
+    while (st == VM_OK && s && s->limit && s->ruled >= s->limit)
+        st = reclaim_from(k, s->pol, s->ruled, e);
+    while (st == VM_OK && k->cfg.resident_limit && k->resident >= k->cfg.resident_limit)
+        st = reclaim_one(k, s, e);
+    return st;
+}
+
+uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    uint64_t went = 0;
+    e->status = VM_OK;
+    for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
+        uint64_t ppn = pte_ppn(f, w.at.pte);
+        const frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
+        if (!r || !frame_is_ruled(r) || r->mapped != 1)
+            continue;
+        vm_status st = reclaim_evict(k, (uint32_t)ppn, e);
+        went += st == VM_OK;
+        if (st != VM_OK && st != VM_REFUSED && st != VM_FAULT)
+            return went;
+    }
+    e->status = VM_OK;
+    return went;
+}
+
 /* --- taking ---------------------------------------------------------------------------- */
 
-static vm_status reclaim_take_at(kernel *k, uint64_t at, uint64_t n, frame_use use, vm_error *e)
+static vm_status reclaim_take_at(kernel *k, const space *s, uint64_t at, uint64_t n, frame_use use,
+                                 vm_error *e)
 {
-    vm_status s = frames_reserve(&k->frames, at, n, e);
-    if (s == VM_OK)
-        s = policy_reserve(k->pol, (uint32_t)(at + n), e);
-    if (s == VM_OK)
+    vm_status st = frames_reserve(&k->frames, at, n, e);
+    if (st == VM_OK)
+        st = policy_reserve(k->pol, (uint32_t)(at + n), e);
+    if (st == VM_OK && s && s->pol && use == FRAME_ANON)
+        st = policy_reserve(s->pol, (uint32_t)(at + n), e);
+    if (st == VM_OK)
         frames_take(&k->frames, at, n, use);
-    return s;
+    return st;
 }
 
 /* Few frames are left: evict before somebody must wait for it. */
@@ -251,12 +335,12 @@ static void reclaim_background(kernel *k)
 {
     if (k->frames.free >= k->cfg.low)
         return;
-    while (k->frames.free < k->cfg.high && reclaim_one(k, NULL) == VM_OK)
+    while (k->frames.free < k->cfg.high && reclaim_one(k, NULL, NULL) == VM_OK)
         k->n.background++;
 }
 
-vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uint64_t *ppn,
-                       vm_error *e)
+vm_status reclaim_take(kernel *k, space *s, uint64_t n, uint64_t align, frame_use use,
+                       uint64_t *ppn, vm_error *e)
 {
     uint64_t from = 0, stop = k->low_frames;
     if (use == FRAME_TABLE && k->frames.count > k->low_frames) {
@@ -268,11 +352,11 @@ vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uin
         uint64_t at = frames_find(&k->frames, n, align, from, stop);
         if (at != FRAME_NONE) {
             *ppn = at;
-            return reclaim_take_at(k, at, n, use, e);
+            return reclaim_take_at(k, s, at, n, use, e);
         }
-        vm_status s = reclaim_one(k, e);
-        if (s != VM_OK)
-            return s;
+        vm_status st = reclaim_one(k, s, e);
+        if (st != VM_OK)
+            return st;
     }
 }
 
@@ -282,5 +366,5 @@ bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn)
         (k->cfg.resident_limit && k->resident >= k->cfg.resident_limit))
         return false;
     *ppn = frames_find(&k->frames, 1, 1, 0, k->low_frames);
-    return *ppn != FRAME_NONE && reclaim_take_at(k, *ppn, 1, use, NULL) == VM_OK;
+    return *ppn != FRAME_NONE && reclaim_take_at(k, NULL, *ppn, 1, use, NULL) == VM_OK;
 }

@@ -10,7 +10,7 @@ static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, v
 {
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits, ppn;
-    vm_status st = reclaim_take(k, n, 1, FRAME_TABLE, &ppn, e);
+    vm_status st = reclaim_take(k, s, n, 1, FRAME_TABLE, &ppn, e);
     if (st != VM_OK)
         return st;
     s->tables += n;
