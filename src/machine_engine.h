@@ -15,84 +15,7 @@
  * While records take the slower ways, the host is told what the coming ones need.
  */
 
-/* One access to a simple cache, and so on down until the line is found. */
-VM_INLINE bool ENGINE(touch)(const cache *c, uint64_t line, uint32_t dirty, uint32_t *victim)
-{
-    uint32_t *set = cache_packed_set(c, line), key = (uint32_t)line << 1;
-    if ((set[0] & ~1u) == key) {
-        set[0] |= dirty;
-        return true;
-    }
-    if (c->ways == 8)
-        return ENGINE_SET_8(set, 8, key, dirty, victim);
-    if (c->ways == 16)
-        return ENGINE_SET_16(set, 16, key, dirty, victim);
-    return set_touch(set, c->ways, key, dirty, victim);
-}
-
-static VM_NOINLINE void ENGINE(writeback)(cache *c, uint64_t line)
-{
-    for (;;) {
-        uint32_t victim;
-        c->n.writebacks_in++;
-        if (ENGINE(touch)(c, line, 1, &victim))
-            return;
-        c->n.writeback_misses++;
-        if (!(victim & 1))
-            return;
-        c->n.writebacks++;
-        if (!c->next) {
-            c->memory->writes++;
-            return;
-        }
-        line = victim >> 1;
-        c = c->next;
-    }
-}
-
-static VM_NOINLINE void ENGINE(below)(cache *c, uint64_t line, uint32_t victim, traffic t)
-{
-    for (;;) { /* c has missed the line and given up the victim */
-        if (victim & 1) {
-            c->n.writebacks++;
-            if (c->next)
-                ENGINE(writeback)(c->next, victim >> 1);
-            else
-                c->memory->writes++;
-        }
-        c = c->next;
-        c->n.refs[0][t]++;
-        if (ENGINE(touch)(c, line, 0, &victim))
-            return;
-        c->n.misses[0][t]++;
-        if (!c->next) {
-            if (victim & 1) {
-                c->n.writebacks++;
-                c->memory->writes++;
-            }
-            c->memory->reads[t]++;
-            return;
-        }
-    }
-}
-
-VM_INLINE void ENGINE(access)(cache *c, uint64_t line, bool write, traffic t)
-{
-    uint32_t victim;
-    c->n.refs[write][t]++;
-    if (ENGINE(touch)(c, line, write, &victim))
-        return;
-    c->n.misses[write][t]++;
-    if (VM_LIKELY(c->next != NULL)) {
-        ENGINE(below)(c, line, victim, t);
-        return;
-    }
-    if (victim & 1) {
-        c->n.writebacks++;
-        c->memory->writes++;
-    }
-    c->memory->reads[t]++;
-}
+#include "machine_batch.h"
 
 /* Put an entry in front of an ordered set that lacks it. */
 VM_INLINE void ENGINE(fill)(tlb *t, tlb_entry entry)
@@ -111,9 +34,27 @@ VM_INLINE void ENGINE(fill)(tlb *t, tlb_entry entry)
     }
 }
 
+/* The reads of the entries above the leaf, of a remembered walk. */
+VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, cache_queue *q)
+{
+    cache *c = u->walk_cache;
+    uint32_t moved = 0;
+    for (unsigned k = u->g.levels - 1; k > 0; k--) {
+        u->n.pte_reads[k]++;
+        moved |= (c->packed[w->settled_at[k]] & ~1u) ^ w->settled_tag[k];
+    }
+    if (VM_LIKELY(!moved)) {
+        c->n.refs[0][TRAFFIC_WALK] += u->g.levels - 1;
+        return;
+    }
+    for (unsigned k = u->g.levels - 1; k > 0; k--)
+        ENGINE(access)(c, w->pa[k] >> c->line_bits, false, TRAFFIC_WALK, q);
+}
+
 /* Translate by a remembered way to the leaf table; false, and nothing has
  * happened, if there is none or the walk would do more than set A and D. */
-VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l, tlb_entry *out)
+VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l, tlb_entry *out,
+                            cache_queue *q)
 {
     mmu *u = &m->hw.mmu;
     const pte_format *f = u->g.format;
@@ -132,12 +73,9 @@ VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l
         return false;
     cache *c = u->walk_cache;
     u->n.walks++;
-    for (unsigned k = u->g.levels - 1; k > 0; k--) {
-        u->n.pte_reads[k]++;
-        ENGINE(access)(c, w->pa[k] >> c->line_bits, false, TRAFFIC_WALK);
-    }
+    ENGINE(above)(u, w, q);
     u->n.pte_reads[0]++;
-    ENGINE(access)(c, (w->pa[0] + at) >> c->line_bits, false, TRAFFIC_WALK);
+    ENGINE(access)(c, (w->pa[0] + at) >> c->line_bits, false, TRAFFIC_WALK, q);
     out->tag = tlb_tag(vpn, u->asid, 0);
     out->pay = pte_ppn(f, pte) << 8 | allowed;
     return true;
@@ -145,7 +83,7 @@ VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l
 
 /* The page's entry from the L1 TLB, the L2 TLB or a walk; false: nothing done. */
 VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_t vpn, uint64_t tag,
-                                 uint64_t *pay)
+                                 uint64_t *pay, cache_queue *q)
 {
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
     tlb *first = l->levels->first, *second = l->levels->second;
@@ -178,7 +116,7 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
             s2[at] = s2[at - 1];
         s2[0] = found;
     } else {
-        if (!ENGINE(walk)(m, va, vpn, l, &found))
+        if (!ENGINE(walk)(m, va, vpn, l, &found, q))
             return false;
         second->n.misses++;
         ENGINE(fill)(second, found);
@@ -193,31 +131,26 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
 
 VM_INLINE void ENGINE(ahead)(const machine *m, const access_record *r, size_t i, size_t n)
 {
-    uint64_t pa;
-    if (VM_UNLIKELY(i + RUN_AHEAD_PTE >= n))
-        return;
-    mmu_prefetch(&m->hw.mmu, r[i + RUN_AHEAD_PTE].addr);
-    if (!mmu_guess(&m->hw.mmu, r[i + RUN_AHEAD_SET].addr, &pa))
-        return;
-    for (const cache *c = m->hw.l1d->next; c; c = c->next)
-        VM_PREFETCH(cache_packed_set(c, pa >> c->line_bits));
+    if (VM_LIKELY(i + RUN_AHEAD_PTE < n))
+        mmu_prefetch(&m->hw.mmu, r[i + RUN_AHEAD_PTE].addr);
 }
 
-/* An access within one line. */
-static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l,
-                                            const access_record *r, uint64_t tag, fault_info *info,
-                                            vm_error *e)
+/* An access within one line: fetch, load or store. */
+static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64_t va,
+                                            access_kind kind, uint64_t tag, cache_queue *q,
+                                            fault_info *info, vm_error *e)
 {
-    const access_kind kind = (access_kind)r->kind;
-    const uint64_t va = r->addr;
     const unsigned page_bits = m->hw.mmu.g.page_bits;
     policy *pol = m->kernel.pol;
     uint64_t pay, pa;
-    if (VM_LIKELY(ENGINE(translate)(m, l, va, va >> page_bits, tag, &pay))) {
+    if (VM_UNLIKELY(q->n > QUEUE_ROOM - QUEUE_ACCESS))
+        ENGINE(empty)(q);
+    if (VM_LIKELY(ENGINE(translate)(m, l, va, va >> page_bits, tag, &pay, q))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
         if (pol->cls->exact)
             pol->stamps[pay >> 8] = ++pol->tick;
     } else {
+        ENGINE(empty)(q);
         vm_status st = machine_translate(m, p, va, kind, &pa, info, e);
         if (VM_UNLIKELY(st != VM_OK))
             return st;
@@ -227,7 +160,7 @@ static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *
     bool fetch = kind == ACCESS_FETCH;
     cache *c = fetch ? m->hw.l1i : m->hw.l1d;
     ENGINE(access)
-    (c, pa >> c->line_bits, kind == ACCESS_STORE, fetch ? TRAFFIC_FETCH : TRAFFIC_DATA);
+    (c, pa >> c->line_bits, kind == ACCESS_STORE, fetch ? TRAFFIC_FETCH : TRAFFIC_DATA, q);
     m->n.fetches += fetch;
     m->n.loads += kind == ACCESS_LOAD;
     m->n.stores += kind == ACCESS_STORE;
@@ -251,6 +184,11 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
     uint64_t packed = 0, hits[4];
+    uint64_t *stamps = pol->stamps, tick = pol->tick;
+    cache_queue q; /* its requests need no first values */
+    q.to = m->hw.l1d->next;
+    q.memory = &m->hw.memory;
+    q.n = 0;
     vm_status s = VM_OK;
     size_t i;
     for (i = 0; i < n; i++) {
@@ -263,7 +201,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         if (((va >> line_bits ^ last[kind]) | over) == 0) {
             packed += l->count;
             if (exact)
-                pol->stamps[frame_of[kind]] = ++pol->tick;
+                stamps[frame_of[kind]] = ++tick;
             continue;
         }
         const tlb_entry *t = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
@@ -271,31 +209,53 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         const uint32_t index = (uint32_t)(va >> line_bits & low_mask(in_page));
         const uint32_t line = (uint32_t)(pay >> 8 << in_page) | index;
         const uint32_t set = (virtual_set ? index : line) & l->tag_mask;
-        const uint32_t tag = l->tags[(size_t)set << l->tag_shift];
+        uint32_t *const front = &l->tags[(size_t)set << l->tag_shift];
+        const uint32_t tag = *front;
         /* Every way not to be a front hit leaves a bit: another page, not allowed,
-         * another line or a clean one, no address of a page at all, over two lines. */
+         * another line, no address of a page at all, over two lines. */
         const uint64_t wild = va >> limit_bits;
         const uint64_t other = (t->tag ^ (vpn << 19 | asid_tag)) | (~pay & l->need) |
-                               ((tag | l->any_dirty) ^ (line << 1 | 1)) | wild;
+                               ((tag | 1) ^ (line << 1 | 1)) | wild;
         if (VM_LIKELY((other | over) == 0)) {
             packed += l->count;
             last[kind] = va >> line_bits;
+            if (VM_UNLIKELY(l->dirties & ~tag))
+                *front = tag | 1;
             if (exact) {
                 frame_of[kind] = pay >> 8;
-                pol->stamps[pay >> 8] = ++pol->tick;
+                stamps[pay >> 8] = ++tick;
             }
             continue;
         }
         last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
-        if (VM_LIKELY((over == 0) & (wild == 0) & (kind != ACCESS_MODIFY))) {
+        if (exact)
+            pol->tick = tick;
+        if (VM_LIKELY((over | wild) == 0)) {
+            const uint64_t page = vpn << 19 | asid_tag;
             ENGINE(ahead)(m, r, i, n);
-            s = ENGINE(within)(m, p, l, &r[i], vpn << 19 | asid_tag, info, e);
+            if (kind != ACCESS_MODIFY) {
+                s = ENGINE(within)(m, p, l, va, (access_kind)kind, page, &q, info, e);
+            } else {
+                s = ENGINE(within)(m, p, &lanes[ACCESS_LOAD], va, ACCESS_LOAD, page, &q, info, e);
+                if (s == VM_OK)
+                    s = ENGINE(within)(m, p, &lanes[ACCESS_STORE], va, ACCESS_STORE, page, &q, info,
+                                       e);
+                m->n.modifies += s == VM_OK;
+            }
         } else {
+            ENGINE(empty)(&q);
             s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
+        }
+        if (exact) { /* a fault may have made room for more stamps */
+            stamps = pol->stamps;
+            tick = pol->tick;
         }
         if (VM_UNLIKELY(s != VM_OK))
             break;
     }
+    if (exact)
+        pol->tick = tick;
+    ENGINE(empty)(&q);
     for (unsigned k = 0; k < 4; k++)
         hits[k] = packed >> 16 * k & 0xffff;
     run_settle(m, hits);

@@ -16,11 +16,11 @@ typedef struct lane_tlbs {
  * there. One cache line of the host each. */
 typedef struct lane {
     tlb_entry *tlb;
-    const uint32_t *tags;
+    uint32_t *tags;
     uint32_t tlb_mask, tlb_ways, tag_mask, tag_shift;
-    uint64_t need;      /* payload bits */
-    uint64_t count;     /* one hit, in the field of its kind */
-    uint32_t any_dirty; /* 1: a clean line will do */
+    uint64_t need;    /* payload bits */
+    uint64_t count;   /* one hit, in the field of its kind */
+    uint32_t dirties; /* 1: the line is dirty afterwards */
     const lane_tlbs *levels;
 } lane;
 
@@ -55,7 +55,7 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_tlbs *level
                 .tag_shift = c->stride_bits,
                 .need = needs[kind],
                 .count = UINT64_C(1) << 16 * kind,
-                .any_dirty = kind <= ACCESS_LOAD};
+                .dirties = kind > ACCESS_LOAD};
     return true;
 }
 
@@ -78,8 +78,30 @@ static void run_settle(machine *m, const uint64_t hits[4])
     }
 }
 
-#define RUN_AHEAD_PTE 12 /* records ahead of which the PTE is fetched, */
-#define RUN_AHEAD_SET 6  /* and the sets of the lower caches, which the PTE tells */
+#define RUN_AHEAD_PTE 12 /* records ahead of which the PTE is fetched */
+
+/* Requests that wait for the caches below the first level: see machine_batch.h. */
+enum {
+    QUEUE_ROOM = 1024,
+    QUEUE_PART = QUEUE_ROOM / 2,               /* each makes two of the next level at most */
+    QUEUE_ACCESS = 2 * (PT_LEVELS_MAX + 1),    /* of one access: a walk and the line itself */
+    QUEUE_AHEAD = 8,                           /* requests ahead of which a set is fetched */
+    QUEUE_COUNT = 16,                          /* bits of the count of a class */
+    QUEUE_BACK = QUEUE_COUNT * TRAFFIC_CLASSES /* the class of lines written back */
+};
+
+typedef struct cache_queue {
+    cache *to; /* NULL: memory */
+    memory_counters *memory;
+    size_t n;
+    uint64_t ask[QUEUE_ROOM + QUEUE_AHEAD];
+} cache_queue;
+
+/* The count of a class in a word of counts. */
+VM_INLINE uint64_t queue_count(uint64_t counts, unsigned c)
+{
+    return counts >> QUEUE_COUNT * c & low_mask(QUEUE_COUNT);
+}
 
 VM_INLINE uint32_t run_find(const tlb_entry *s, uint32_t ways, uint64_t tag)
 {

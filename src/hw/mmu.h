@@ -51,6 +51,10 @@ typedef struct walk_memo {
     const uint8_t *leaf;        /* the leaf table on the host */
     uint64_t perm;              /* what the entries above allow */
     uint64_t pa[PT_LEVELS_MAX]; /* of the entry of each level above 0; [0]: of the leaf table */
+    /* Where the lines of the entries above level 0 stand in a packed walk cache just
+     * after they were read, and what stands there: if it does, to read them again in
+     * the same order changes nothing. [0] unused; a tag with bit 0 set: never so. */
+    uint32_t settled_at[PT_LEVELS_MAX], settled_tag[PT_LEVELS_MAX];
 } walk_memo;
 
 #define WALK_MEMOS 512
@@ -124,21 +128,6 @@ VM_INLINE void mmu_prefetch(const mmu *m, uint64_t va)
     const walk_memo *w = &m->memos[region % WALK_MEMOS];
     if (w->region == region && w->generation == m->generation)
         VM_PREFETCH(w->leaf + pt_index(&m->g, va, 0) * m->g.format->bytes);
-}
-
-/* The page of a leaf that a coming access will meet, as far as a memo tells. */
-VM_INLINE bool mmu_guess(const mmu *m, uint64_t va, uint64_t *pa)
-{
-    if (!m->memos)
-        return false;
-    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
-    const walk_memo *w = &m->memos[region % WALK_MEMOS];
-    if (w->region != region || w->generation != m->generation || m->g.format->bytes != 8)
-        return false;
-    uint64_t pte;
-    memcpy(&pte, w->leaf + pt_index(&m->g, va, 0) * 8, 8);
-    *pa = (pte_ppn(m->g.format, pte) << m->g.page_bits) | (va & low_mask(m->g.page_bits));
-    return *pa < m->mem->size;
 }
 
 /* A memo of the way to leaf tables; without one each walk follows the tables. */
