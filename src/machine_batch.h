@@ -12,8 +12,8 @@
  * the high half, as the shift of its count in a word of four counts: reads of data,
  * fetches and walks, which are never dirty, and lines written back, which always are.
  *
- * Whoever lets anything else see these caches empties the queue before: the far
- * and the plain way, and the end of a run.
+ * Whoever lets anything else see these caches settles what is pending before: the
+ * far and the plain way, and the end of a run.
  */
 
 /* One reference to a set; true: hit. `ways` is a constant where it matters. */
@@ -87,17 +87,18 @@ static VM_NOINLINE void ENGINE(serve)(cache *c, memory_counters *memory, uint64_
     }
 }
 
-static VM_NOINLINE void ENGINE(empty)(cache_queue *q)
+static VM_NOINLINE void ENGINE(settle)(pending *q)
 {
     ENGINE(serve)(q->to, q->memory, q->ask, q->n);
     q->n = 0;
+    pending_count(q);
 }
 
-/* One access to a simple cache of the first level; what it needs is queued. */
-VM_INLINE void ENGINE(access)(cache *c, uint64_t line, bool write, traffic t, cache_queue *q)
+/* One access to a simple cache of the first level, counted by the caller; what it
+ * needs is queued. */
+VM_INLINE void ENGINE(access)(cache *c, uint64_t line, bool write, traffic t, pending *q)
 {
     uint32_t *set = cache_packed_set(c, line), key = (uint32_t)line << 1, victim;
-    c->n.refs[write][t]++;
     if ((set[0] & ~1u) == key) {
         set[0] |= write;
         return;

@@ -3,6 +3,7 @@
  *   ENGINE(name)     the name of this instance of a function
  *   ENGINE_SET_8, ENGINE_SET_16   the operation on a packed set of 8 or 16 ways
  *   ENGINE_FIND(entries, ways, tag)   the index of a TLB entry, or ways
+ *   ENGINE_FRONT(entries, ways, i, entry)   entry comes first, those before i move back
  *
  * Four ways for a record, each exact:
  *   front   its page is the most recent of its L1 TLB set and its line of its L1
@@ -17,36 +18,31 @@
 
 #include "machine_batch.h"
 
-/* Put an entry in front of an ordered set that lacks it. */
+/* Put an entry in front of an ordered set that lacks it. That it took another's
+ * place is counted later, for all fills; what differs from that is put right here. */
 VM_INLINE void ENGINE(fill)(tlb *t, tlb_entry entry)
 {
     tlb_entry *s = t->e + (size_t)((uint32_t)tlb_tag_vpn(entry.tag) & t->set_mask) * t->ways;
     uint64_t last = s[t->ways - 1].tag;
-    for (uint32_t i = t->ways - 1; i > 0; i--)
-        s[i] = s[i - 1];
-    s[0] = entry;
-    t->n.fills++;
-    t->held[0]++;
-    if (last) {
-        t->n.evictions++;
-        t->held[tlb_tag_class(last)]--;
-        t->global_held -= tlb_tag_asid(last) == TLB_GLOBAL;
+    ENGINE_FRONT(s, t->ways, t->ways - 1, entry);
+    if (VM_UNLIKELY(!last || tlb_tag_class(last))) {
+        t->held[0]++;
+        if (last)
+            t->held[tlb_tag_class(last)]--;
+        else
+            t->n.evictions--;
     }
 }
 
 /* The reads of the entries above the leaf, of a remembered walk. */
-VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, cache_queue *q)
+VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, pending *q)
 {
     cache *c = u->walk_cache;
     uint32_t moved = 0;
-    for (unsigned k = u->g.levels - 1; k > 0; k--) {
-        u->n.pte_reads[k]++;
+    for (unsigned k = u->g.levels - 1; k > 0; k--)
         moved |= (c->packed[w->settled_at[k]] & ~1u) ^ w->settled_tag[k];
-    }
-    if (VM_LIKELY(!moved)) {
-        c->n.refs[0][TRAFFIC_WALK] += u->g.levels - 1;
+    if (VM_LIKELY(!moved))
         return;
-    }
     for (unsigned k = u->g.levels - 1; k > 0; k--)
         ENGINE(access)(c, w->pa[k] >> c->line_bits, false, TRAFFIC_WALK, q);
 }
@@ -54,7 +50,7 @@ VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, cache_queue *q)
 /* Translate by a remembered way to the leaf table; false, and nothing has
  * happened, if there is none or the walk would do more than set A and D. */
 VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l, tlb_entry *out,
-                            cache_queue *q)
+                            pending *q)
 {
     mmu *u = &m->hw.mmu;
     const pte_format *f = u->g.format;
@@ -67,14 +63,12 @@ VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l
     uint64_t set = f->accessed | (l->need & TLB_D ? f->dirty : 0);
     if ((pte & (f->present | set)) != (f->present | set) || !pte_is_leaf(f, pte, 0))
         return false;
-    uint64_t bits = mmu_payload_bits(f, pte);
+    uint64_t bits = mmu_payload(u, pte);
     uint64_t allowed = bits & (w->perm | TLB_D);
     if ((allowed & l->need) != l->need || bits & TLB_G)
         return false;
     cache *c = u->walk_cache;
-    u->n.walks++;
     ENGINE(above)(u, w, q);
-    u->n.pte_reads[0]++;
     ENGINE(access)(c, (w->pa[0] + at) >> c->line_bits, false, TRAFFIC_WALK, q);
     out->tag = tlb_tag(vpn, u->asid, 0);
     out->pay = pte_ppn(f, pte) << 8 | allowed;
@@ -83,24 +77,23 @@ VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l
 
 /* The page's entry from the L1 TLB, the L2 TLB or a walk; false: nothing done. */
 VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_t vpn, uint64_t tag,
-                                 uint64_t *pay, cache_queue *q)
+                                 uint64_t *pay, pending *q)
 {
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
-    tlb *first = l->levels->first, *second = l->levels->second;
-    uint32_t at = 0;
+    tlb *first = l->more->first, *second = l->more->second;
     /* A global entry of another's may stand for the page: looked for on the far way. */
     if (VM_UNLIKELY((first->global_held | (second ? second->global_held : 0)) != 0))
         return false;
-    while (at < l->tlb_ways && s[at].tag != tag)
-        at++;
+    if (s[0].tag == tag) {
+        *pay = s[0].pay;
+        return (*pay & l->need) == l->need;
+    }
+    uint32_t at = ENGINE_FIND(s, l->tlb_ways, tag);
     if (at < l->tlb_ways) {
         tlb_entry hit = s[at];
         if ((hit.pay & l->need) != l->need)
             return false;
-        for (; at > 0; at--)
-            s[at] = s[at - 1];
-        s[0] = hit;
-        first->n.lookups++;
+        ENGINE_FRONT(s, l->tlb_ways, at, hit);
         *pay = hit.pay;
         return true;
     }
@@ -112,18 +105,14 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
         found = s2[at];
         if ((found.pay & l->need) != l->need)
             return false;
-        for (; at > 0; at--)
-            s2[at] = s2[at - 1];
-        s2[0] = found;
+        ENGINE_FRONT(s2, second->ways, at, found);
     } else {
         if (!ENGINE(walk)(m, va, vpn, l, &found, q))
             return false;
-        second->n.misses++;
+        q->walks[l->more->fetch]++;
         ENGINE(fill)(second, found);
     }
-    second->n.lookups++;
-    first->n.lookups++;
-    first->n.misses++;
+    q->misses[l->more->fetch]++;
     ENGINE(fill)(first, found);
     *pay = found.pay;
     return true;
@@ -137,33 +126,35 @@ VM_INLINE void ENGINE(ahead)(const machine *m, const access_record *r, size_t i,
 
 /* An access within one line: fetch, load or store. */
 static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64_t va,
-                                            access_kind kind, uint64_t tag, cache_queue *q,
+                                            access_kind kind, uint64_t tag, pending *q,
                                             fault_info *info, vm_error *e)
 {
     const unsigned page_bits = m->hw.mmu.g.page_bits;
     policy *pol = m->kernel.pol;
     uint64_t pay, pa;
     if (VM_UNLIKELY(q->n > QUEUE_ROOM - QUEUE_ACCESS))
-        ENGINE(empty)(q);
+        ENGINE(settle)(q);
     if (VM_LIKELY(ENGINE(translate)(m, l, va, va >> page_bits, tag, &pay, q))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
+        q->near += l->count;
         if (pol->cls->exact)
             pol->stamps[pay >> 8] = ++pol->tick;
     } else {
-        ENGINE(empty)(q);
+        ENGINE(settle)(q);
         vm_status st = machine_translate(m, p, va, kind, &pa, info, e);
         if (VM_UNLIKELY(st != VM_OK))
             return st;
         if (VM_UNLIKELY(m->hw.failed != VM_OK))
             return machine_failed(m, e);
+        l->more->cache->n
+            .refs[kind == ACCESS_STORE][l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA]++;
+        m->n.fetches += kind == ACCESS_FETCH;
+        m->n.loads += kind == ACCESS_LOAD;
+        m->n.stores += kind == ACCESS_STORE;
     }
-    bool fetch = kind == ACCESS_FETCH;
-    cache *c = fetch ? m->hw.l1i : m->hw.l1d;
     ENGINE(access)
-    (c, pa >> c->line_bits, kind == ACCESS_STORE, fetch ? TRAFFIC_FETCH : TRAFFIC_DATA, q);
-    m->n.fetches += fetch;
-    m->n.loads += kind == ACCESS_LOAD;
-    m->n.stores += kind == ACCESS_STORE;
+    (l->more->cache, pa >> l->more->cache->line_bits, kind == ACCESS_STORE,
+     l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA, q);
     return VM_OK;
 }
 
@@ -185,10 +176,8 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
     uint64_t packed = 0, hits[4];
     uint64_t *stamps = pol->stamps, tick = pol->tick;
-    cache_queue q; /* its requests need no first values */
-    q.to = m->hw.l1d->next;
-    q.memory = &m->hw.memory;
-    q.n = 0;
+    pending q; /* its requests need no first values */
+    pending_init(&q, m);
     vm_status s = VM_OK;
     size_t i;
     for (i = 0; i < n; i++) {
@@ -243,7 +232,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
                 m->n.modifies += s == VM_OK;
             }
         } else {
-            ENGINE(empty)(&q);
+            ENGINE(settle)(&q);
             s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
         }
         if (exact) { /* a fault may have made room for more stamps */
@@ -255,9 +244,9 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     }
     if (exact)
         pol->tick = tick;
-    ENGINE(empty)(&q);
+    ENGINE(settle)(&q);
     for (unsigned k = 0; k < 4; k++)
-        hits[k] = packed >> 16 * k & 0xffff;
+        hits[k] = (packed + q.near) >> 16 * k & 0xffff;
     run_settle(m, hits);
     *done = i;
     return s;
@@ -282,3 +271,4 @@ static vm_status ENGINE(run)(machine *m, process *p, uint16_t task, const access
 #undef ENGINE_SET_8
 #undef ENGINE_SET_16
 #undef ENGINE_FIND
+#undef ENGINE_FRONT

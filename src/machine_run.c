@@ -6,10 +6,12 @@
  */
 #include "machine.h"
 
-/* The TLB levels that the near way knows; second may be NULL. */
-typedef struct lane_tlbs {
-    tlb *first, *second;
-} lane_tlbs;
+/* What the near way needs beside. */
+typedef struct lane_more {
+    tlb *first, *second; /* TLB levels; second may be NULL */
+    cache *cache;
+    bool fetch;
+} lane_more;
 
 /* Where one kind of access meets its most recent entries, the first way of the L1
  * TLB set and of the L1 cache set, both in order of recency; and what it needs
@@ -21,7 +23,7 @@ typedef struct lane {
     uint64_t need;    /* payload bits */
     uint64_t count;   /* one hit, in the field of its kind */
     uint32_t dirties; /* 1: the line is dirty afterwards */
-    const lane_tlbs *levels;
+    const lane_more *more;
 } lane;
 
 /* The second and last TLB level, if a miss there can be served by a remembered
@@ -35,19 +37,19 @@ static tlb *lane_second(const mmu *u, bool fetch)
     return serves ? t : NULL;
 }
 
-static bool lane_init(const machine *m, unsigned kind, lane *l, lane_tlbs *levels)
+static bool lane_init(const machine *m, unsigned kind, lane *l, lane_more *more)
 {
     static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
                                       TLB_R | TLB_W | TLB_U | TLB_D};
     const mmu *u = &m->hw.mmu;
     bool fetch = kind == ACCESS_FETCH;
-    const cache *c = fetch ? m->hw.l1i : m->hw.l1d;
+    cache *c = fetch ? m->hw.l1i : m->hw.l1d;
     const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
     if (!c || !t || !t->ordered || !c->simple || c->line_bits > u->g.page_bits)
         return false;
-    *levels = (lane_tlbs){u->chain[fetch][0], lane_second(u, fetch)};
+    *more = (lane_more){u->chain[fetch][0], lane_second(u, fetch), c, fetch};
     *l = (lane){.tlb = t->e,
-                .levels = levels,
+                .more = more,
                 .tags = c->packed,
                 .tlb_mask = t->set_mask,
                 .tlb_ways = t->ways,
@@ -90,12 +92,54 @@ enum {
     QUEUE_BACK = QUEUE_COUNT * TRAFFIC_CLASSES /* the class of lines written back */
 };
 
-typedef struct cache_queue {
+/* What the near way has left to be done: requests, and the counts of TLBs and walks. */
+typedef struct pending {
     cache *to; /* NULL: memory */
     memory_counters *memory;
-    size_t n;
+    mmu *mmu;
+    cache *walk_cache;
+    size_t n;                     /* requests */
+    uint64_t near;                /* accesses, each in the field of its kind (lane.count) */
+    uint64_t misses[2], walks[2]; /* of the first and of the second TLB; [1]: fetches */
     uint64_t ask[QUEUE_ROOM + QUEUE_AHEAD];
-} cache_queue;
+} pending;
+
+static void pending_init(pending *q, machine *m)
+{
+    q->to = m->hw.l1d->next;
+    q->memory = &m->hw.memory;
+    q->mmu = &m->hw.mmu;
+    q->walk_cache = m->hw.mmu.walk_cache;
+    q->n = 0;
+    q->near = 0;
+    q->misses[0] = q->misses[1] = q->walks[0] = q->walks[1] = 0;
+}
+
+/* A miss of the first TLB that the near way served was a lookup of the second, and
+ * each miss is a fill and an eviction; but see ENGINE(fill). */
+static void pending_count(pending *q)
+{
+    mmu *u = q->mmu;
+    uint64_t walks = q->walks[0] + q->walks[1];
+    for (unsigned fetch = 0; fetch < 2; fetch++) {
+        if (!q->misses[fetch])
+            continue;
+        tlb_counters *first = &u->chain[fetch][0]->n, *second = &u->chain[fetch][1]->n;
+        first->misses += q->misses[fetch];
+        first->fills += q->misses[fetch];
+        first->evictions += q->misses[fetch];
+        second->lookups += q->misses[fetch];
+        second->misses += q->walks[fetch];
+        second->fills += q->walks[fetch];
+        second->evictions += q->walks[fetch];
+        q->misses[fetch] = q->walks[fetch] = 0;
+    }
+    u->n.walks += walks;
+    for (unsigned k = 0; k < u->g.levels; k++)
+        u->n.pte_reads[k] += walks;
+    if (walks)
+        q->walk_cache->n.refs[0][TRAFFIC_WALK] += walks * u->g.levels;
+}
 
 /* The count of a class in a word of counts. */
 VM_INLINE uint64_t queue_count(uint64_t counts, unsigned c)
@@ -112,10 +156,19 @@ VM_INLINE uint32_t run_find(const tlb_entry *s, uint32_t ways, uint64_t tag)
     return at;
 }
 
+VM_INLINE void run_front(tlb_entry *s, uint32_t ways, uint32_t at, tlb_entry entry)
+{
+    (void)ways;
+    for (; at > 0; at--)
+        s[at] = s[at - 1];
+    s[0] = entry;
+}
+
 #define ENGINE(name)  run_any_##name
 #define ENGINE_SET_8  set_touch
 #define ENGINE_SET_16 set_touch
 #define ENGINE_FIND   run_find
+#define ENGINE_FRONT  run_front
 #include "machine_engine.h"
 
 #ifdef SET_OP_VECTORS
@@ -137,10 +190,30 @@ VM_INLINE uint32_t run_find_avx512(const tlb_entry *s, uint32_t ways, uint64_t t
     }
     return found ? (uint32_t)__builtin_ctz(found) / 2 : ways;
 }
+
+/* Whole vectors at a time, as run_find_avx512 reads them: a narrow store would make
+ * the next find of the set wait. */
+VM_INLINE void run_front_avx512(tlb_entry *s, uint32_t ways, uint32_t at, tlb_entry entry)
+{
+    if (ways % 4 || ways > 16) {
+        run_front(s, ways, at, entry);
+        return;
+    }
+    const uint32_t moved = (2u << (2 * at + 1)) - 1; /* two lanes an entry */
+    __m512i left =
+        _mm512_broadcast_i32x4(_mm_set_epi64x((long long)entry.pay, (long long)entry.tag));
+    for (uint32_t i = 0; i < ways; i += 4) {
+        __m512i v = _mm512_load_si512(s + i);
+        __m512i from_left = _mm512_alignr_epi64(v, left, 6);
+        _mm512_store_si512(s + i, _mm512_mask_mov_epi64(v, (__mmask8)(moved >> 2 * i), from_left));
+        left = v;
+    }
+}
 #define ENGINE(name)  run_avx512_##name
 #define ENGINE_SET_8  set_touch_8_avx512
 #define ENGINE_SET_16 set_touch_16_avx512
 #define ENGINE_FIND   run_find_avx512
+#define ENGINE_FRONT  run_front_avx512
 #include "machine_engine.h"
 #pragma GCC pop_options
 #endif
@@ -155,14 +228,13 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
                       size_t *done, fault_info *info, vm_error *e)
 {
     lane lanes[4];
-    lane_tlbs levels[4];
+    lane_more more[4];
     size_t i = 0;
     kernel_switch(&m->kernel, p);
     bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
                 !m->hw.mmu.probe && m->kernel.cfg.stamped;
     for (unsigned k = 0; k < 4 && fast; k++)
-        fast =
-            lane_init(m, k, &lanes[k], &levels[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
+        fast = lane_init(m, k, &lanes[k], &more[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
     vm_status s = VM_OK;
     run_engine *engine = run_any_run;
 #ifdef SET_OP_VECTORS

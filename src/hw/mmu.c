@@ -207,6 +207,8 @@ vm_status mmu_use_memos(mmu *m, vm_error *e)
         return VM_OK;
     m->memos = host_zalloc_aligned(m->mem->host, WALK_MEMOS * sizeof *m->memos);
     m->generation = 1;
+    for (unsigned low = 0; low < MMU_PAYLOADS; low++)
+        m->payload[low] = (uint8_t)mmu_payload_bits(m->g.format, low);
     return m->memos ? VM_OK : vm_fail_nomem(e, "the MMU");
 }
 

@@ -57,7 +57,8 @@ typedef struct walk_memo {
     uint32_t settled_at[PT_LEVELS_MAX], settled_tag[PT_LEVELS_MAX];
 } walk_memo;
 
-#define WALK_MEMOS 512
+#define WALK_MEMOS   512
+#define MMU_PAYLOADS 512 /* formats of 8 bytes have all but no_exec in 9 bits */
 
 /* Told of each step while somebody watches. */
 typedef struct mmu_probe {
@@ -81,7 +82,8 @@ typedef struct mmu {
     unsigned chain_count[2];
     tlb pwc[PT_LEVELS_MAX]; /* by page-table level; index 0 unused */
     bool has_pwc[PT_LEVELS_MAX];
-    walk_memo *memos; /* [WALK_MEMOS], or NULL: shortcuts are off */
+    walk_memo *memos;              /* [WALK_MEMOS], or NULL: shortcuts are off */
+    uint8_t payload[MMU_PAYLOADS]; /* of PTEs by their low bits, with memos */
     uint64_t generation;
     mmu_counters n;
     const mmu_probe *probe;
@@ -114,6 +116,13 @@ VM_INLINE uint64_t mmu_payload_bits(const pte_format *f, uint64_t pte)
     bits |= pte & f->dirty ? TLB_D : 0;
     bits |= pte & f->global ? TLB_G : 0;
     return bits;
+}
+
+/* The same by table, for formats of 8 bytes and an MMU with memos. */
+VM_INLINE uint64_t mmu_payload(const mmu *m, uint64_t pte)
+{
+    uint64_t bits = m->payload[pte % MMU_PAYLOADS];
+    return pte & m->g.format->no_exec ? bits & ~(uint64_t)TLB_X : bits;
 }
 
 /* Physical address of one byte; `kind` is fetch, load or store. */
