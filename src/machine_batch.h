@@ -105,9 +105,11 @@ VM_INLINE void ENGINE(access)(cache *c, uint64_t line, bool write, traffic t, pe
     }
     if (ENGINE(touch)(set, c->ways, key, write, &victim))
         return;
+    size_t n = q->n;
     c->n.misses[write][t]++;
     c->n.writebacks += victim & 1;
-    q->ask[q->n] = (uint64_t)QUEUE_BACK << 32 | victim;
-    q->n += victim & 1;
-    q->ask[q->n++] = (uint64_t)(QUEUE_COUNT * t) << 32 | key;
+    q->ask[n] = (uint64_t)QUEUE_BACK << 32 | victim;
+    n += victim & 1;
+    q->ask[n] = (uint64_t)(QUEUE_COUNT * t) << 32 | key;
+    q->n = n + 1;
 }

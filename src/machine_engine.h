@@ -120,8 +120,8 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
 
 VM_INLINE void ENGINE(ahead)(const machine *m, const access_record *r, size_t i, size_t n)
 {
-    if (VM_LIKELY(i + RUN_AHEAD_PTE < n))
-        mmu_prefetch(&m->hw.mmu, r[i + RUN_AHEAD_PTE].addr);
+    if (VM_LIKELY(i + RUN_AHEAD < n))
+        mmu_prefetch(&m->hw.mmu, r[i + RUN_AHEAD].addr);
 }
 
 /* An access within one line: fetch, load or store. */
@@ -137,10 +137,12 @@ static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *
     if (VM_LIKELY(ENGINE(translate)(m, l, va, va >> page_bits, tag, &pay, q))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
         q->near += l->count;
+        q->frame = pay >> 8;
         if (pol->cls->exact)
             pol->stamps[pay >> 8] = ++pol->tick;
     } else {
         ENGINE(settle)(q);
+        q->frame = FRAME_NONE;
         vm_status st = machine_translate(m, p, va, kind, &pa, info, e);
         if (VM_UNLIKELY(st != VM_OK))
             return st;
@@ -233,6 +235,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
             }
         } else {
             ENGINE(settle)(&q);
+            q.frame = FRAME_NONE;
             s = machine_one(m, p, va, r[i].size, (access_kind)kind, NULL, NULL, info, e);
         }
         if (exact) { /* a fault may have made room for more stamps */
@@ -241,6 +244,10 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         }
         if (VM_UNLIKELY(s != VM_OK))
             break;
+        if (q.frame != FRAME_NONE) { /* page and line are in front now */
+            last[kind] = va >> line_bits;
+            frame_of[kind] = q.frame;
+        }
     }
     if (exact)
         pol->tick = tick;

@@ -80,7 +80,7 @@ static void run_settle(machine *m, const uint64_t hits[4])
     }
 }
 
-#define RUN_AHEAD_PTE 12 /* records ahead of which the PTE is fetched */
+#define RUN_AHEAD 12 /* records ahead of which the PTE is fetched */
 
 /* Requests that wait for the caches below the first level: see machine_batch.h. */
 enum {
@@ -98,8 +98,9 @@ typedef struct pending {
     memory_counters *memory;
     mmu *mmu;
     cache *walk_cache;
-    size_t n;                     /* requests */
-    uint64_t near;                /* accesses, each in the field of its kind (lane.count) */
+    size_t n;       /* requests */
+    uint64_t near;  /* accesses, each in the field of its kind (lane.count) */
+    uint64_t frame; /* of the last access, if the near way served it; else FRAME_NONE */
     uint64_t misses[2], walks[2]; /* of the first and of the second TLB; [1]: fetches */
     uint64_t ask[QUEUE_ROOM + QUEUE_AHEAD];
 } pending;
