@@ -28,19 +28,22 @@ VM_INLINE bool ENGINE(touch)(uint32_t *set, uint32_t ways, uint32_t key, uint32_
 }
 
 /* n requests, at most QUEUE_PART, to one level. What it asks of the next comes in
- * `below`; its size is returned. `missed` counts by class. */
-VM_INLINE size_t ENGINE(level)(const cache *c, const uint32_t ways, const uint64_t *q, size_t n,
-                               uint64_t *below, uint64_t *asked, uint64_t *missed)
+ * `below`; its size is returned. `asked` and `missed` count by class. */
+VM_INLINE size_t ENGINE(level)(const cache *c, const uint32_t ways, const unsigned stride_bits,
+                               const uint64_t *q, size_t n, uint64_t *below, uint64_t *asked,
+                               uint64_t *missed)
 {
+    uint32_t *const tags = c->packed;
+    const uint32_t mask = c->set_mask;
     uint64_t all = 0, lost = 0;
     size_t out = 0;
     for (size_t i = 0; i < n; i++) {
         const uint64_t ask = q[i], one = UINT64_C(1) << (ask >> 32);
         const uint32_t tag = (uint32_t)ask;
         uint32_t victim = 0;
-        VM_PREFETCH(cache_packed_set(c, (uint32_t)q[i + QUEUE_AHEAD] >> 1));
-        const uint32_t miss =
-            !ENGINE(touch)(cache_packed_set(c, tag >> 1), ways, tag & ~1u, tag & 1, &victim);
+        VM_PREFETCH(tags + ((size_t)((uint32_t)q[i + QUEUE_AHEAD] >> 1 & mask) << stride_bits));
+        const uint32_t miss = !ENGINE(touch)(tags + ((size_t)(tag >> 1 & mask) << stride_bits),
+                                             ways, tag & ~1u, tag & 1, &victim);
         all += one;
         lost += miss ? one : 0;
         below[out] = (uint64_t)QUEUE_BACK << 32 | victim;
@@ -70,9 +73,10 @@ static VM_NOINLINE void ENGINE(serve)(cache *c, memory_counters *memory, uint64_
     memset(q + n, 0, QUEUE_AHEAD * sizeof *q);
     for (size_t part; n; q += part, n -= part) {
         part = n < QUEUE_PART ? n : QUEUE_PART;
-        size_t out = c->ways == 8    ? ENGINE(level)(c, 8, q, part, below, &asked, &missed)
-                     : c->ways == 16 ? ENGINE(level)(c, 16, q, part, below, &asked, &missed)
-                                     : ENGINE(level)(c, c->ways, q, part, below, &asked, &missed);
+        size_t out = c->ways == 8    ? ENGINE(level)(c, 8, 3, q, part, below, &asked, &missed)
+                     : c->ways == 16 ? ENGINE(level)(c, 16, 4, q, part, below, &asked, &missed)
+                                     : ENGINE(level)(c, c->ways, c->stride_bits, q, part, below,
+                                                     &asked, &missed);
         uint64_t backs = out;
         for (unsigned t = 0; t < TRAFFIC_CLASSES; t++) {
             c->n.refs[0][t] += queue_count(asked, t);

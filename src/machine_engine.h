@@ -20,9 +20,8 @@
 
 /* Put an entry in front of an ordered set that lacks it. That it took another's
  * place is counted later, for all fills; what differs from that is put right here. */
-VM_INLINE void ENGINE(fill)(tlb *t, tlb_entry entry)
+VM_INLINE void ENGINE(fill)(tlb *t, tlb_entry *s, tlb_entry entry)
 {
-    tlb_entry *s = t->e + (size_t)((uint32_t)tlb_tag_vpn(entry.tag) & t->set_mask) * t->ways;
     uint64_t last = s[t->ways - 1].tag;
     ENGINE_FRONT(s, t->ways, t->ways - 1, entry);
     if (VM_UNLIKELY(!last || tlb_tag_class(last))) {
@@ -49,35 +48,32 @@ VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, pending *q)
 
 /* Translate by a remembered way to the leaf table; false, and nothing has
  * happened, if there is none or the walk would do more than set A and D. */
-VM_INLINE bool ENGINE(walk)(machine *m, uint64_t va, uint64_t vpn, const lane *l, tlb_entry *out,
-                            pending *q)
+VM_INLINE bool ENGINE(walk)(machine *m, uint64_t vpn, const lane *l, tlb_entry *out, pending *q,
+                            const unsigned line_bits)
 {
     mmu *u = &m->hw.mmu;
-    const pte_format *f = u->g.format;
-    uint64_t region = va >> u->g.shift[1];
+    const lane_more *k = l->more;
+    uint64_t region = vpn >> k->leaf_bits;
     const walk_memo *w = &u->memos[region % WALK_MEMOS];
     if (w->region != region || w->root != u->root || w->generation != u->generation)
         return false;
-    uint64_t at = pt_index(&u->g, va, 0) * 8, pte;
+    uint64_t at = (vpn & low_mask(k->leaf_bits)) * 8, pte;
     memcpy(&pte, w->leaf + at, 8);
-    uint64_t set = f->accessed | (l->need & TLB_D ? f->dirty : 0);
-    if ((pte & (f->present | set)) != (f->present | set) || !pte_is_leaf(f, pte, 0))
-        return false;
     uint64_t bits = mmu_payload(u, pte);
     uint64_t allowed = bits & (w->perm | TLB_D);
-    if ((allowed & l->need) != l->need || bits & TLB_G)
+    /* What is allowed says as well that the entry is a leaf. */
+    if ((pte & k->pte_need) != k->pte_need || (allowed & l->need) != l->need || bits & TLB_G)
         return false;
-    cache *c = u->walk_cache;
     ENGINE(above)(u, w, q);
-    ENGINE(access)(c, (w->pa[0] + at) >> c->line_bits, false, TRAFFIC_WALK, q);
-    out->tag = tlb_tag(vpn, u->asid, 0);
-    out->pay = pte_ppn(f, pte) << 8 | allowed;
+    ENGINE(access)(u->walk_cache, (w->pa[0] + at) >> line_bits, false, TRAFFIC_WALK, q);
+    out->tag = vpn << 19 | tlb_tag(0, u->asid, 0);
+    out->pay = pte_ppn(u->g.format, pte) << 8 | allowed;
     return true;
 }
 
 /* The page's entry from the L1 TLB, the L2 TLB or a walk; false: nothing done. */
-VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_t vpn, uint64_t tag,
-                                 uint64_t *pay, pending *q)
+VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t vpn, uint64_t tag,
+                                 uint64_t *pay, pending *q, const unsigned line_bits)
 {
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
     tlb *first = l->more->first, *second = l->more->second;
@@ -107,13 +103,13 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t va, uint64_
             return false;
         ENGINE_FRONT(s2, second->ways, at, found);
     } else {
-        if (!ENGINE(walk)(m, va, vpn, l, &found, q))
+        if (!ENGINE(walk)(m, vpn, l, &found, q, line_bits))
             return false;
         q->walks[l->more->fetch]++;
-        ENGINE(fill)(second, found);
+        ENGINE(fill)(second, s2, found);
     }
     q->misses[l->more->fetch]++;
-    ENGINE(fill)(first, found);
+    ENGINE(fill)(first, s, found);
     *pay = found.pay;
     return true;
 }
@@ -125,16 +121,15 @@ VM_INLINE void ENGINE(ahead)(const machine *m, const access_record *r, size_t i,
 }
 
 /* An access within one line: fetch, load or store. */
-static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64_t va,
-                                            access_kind kind, uint64_t tag, pending *q,
-                                            fault_info *info, vm_error *e)
+VM_INLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64_t va,
+                                   access_kind kind, uint64_t tag, pending *q, fault_info *info,
+                                   vm_error *e, const unsigned page_bits, const unsigned line_bits)
 {
-    const unsigned page_bits = m->hw.mmu.g.page_bits;
     policy *pol = m->kernel.pol;
     uint64_t pay, pa;
     if (VM_UNLIKELY(q->n > QUEUE_ROOM - QUEUE_ACCESS))
         ENGINE(settle)(q);
-    if (VM_LIKELY(ENGINE(translate)(m, l, va, va >> page_bits, tag, &pay, q))) {
+    if (VM_LIKELY(ENGINE(translate)(m, l, va >> page_bits, tag, &pay, q, line_bits))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
         q->near += l->count;
         q->frame = pay >> 8;
@@ -155,9 +150,28 @@ static VM_NOINLINE vm_status ENGINE(within)(machine *m, process *p, const lane *
         m->n.stores += kind == ACCESS_STORE;
     }
     ENGINE(access)
-    (l->more->cache, pa >> l->more->cache->line_bits, kind == ACCESS_STORE,
+    (l->more->cache, pa >> line_bits, kind == ACCESS_STORE,
      l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA, q);
     return VM_OK;
+}
+
+typedef vm_status ENGINE(one)(machine *m, process *p, const lane *l, uint64_t va, access_kind kind,
+                              uint64_t tag, pending *q, fault_info *info, vm_error *e);
+
+static VM_NOINLINE vm_status ENGINE(within_any)(machine *m, process *p, const lane *l, uint64_t va,
+                                                access_kind kind, uint64_t tag, pending *q,
+                                                fault_info *info, vm_error *e)
+{
+    return ENGINE(within)(m, p, l, va, kind, tag, q, info, e, m->hw.mmu.g.page_bits,
+                          m->hw.l1d->line_bits);
+}
+
+/* Pages of 4 KiB, lines of 64 bytes. */
+static VM_NOINLINE vm_status ENGINE(within_usual)(machine *m, process *p, const lane *l,
+                                                  uint64_t va, access_kind kind, uint64_t tag,
+                                                  pending *q, fault_info *info, vm_error *e)
+{
+    return ENGINE(within)(m, p, l, va, kind, tag, q, info, e, 12, 6);
 }
 
 /* The loop. `page_bits`, `line_bits`, `virtual_set` and `exact` are constants
@@ -176,6 +190,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
+    ENGINE(one) *const within = virtual_set ? ENGINE(within_usual) : ENGINE(within_any);
     uint64_t packed = 0, hits[4];
     uint64_t *stamps = pol->stamps, tick = pol->tick;
     pending q; /* its requests need no first values */
@@ -225,12 +240,11 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
             const uint64_t page = vpn << 19 | asid_tag;
             ENGINE(ahead)(m, r, i, n);
             if (kind != ACCESS_MODIFY) {
-                s = ENGINE(within)(m, p, l, va, (access_kind)kind, page, &q, info, e);
+                s = within(m, p, l, va, (access_kind)kind, page, &q, info, e);
             } else {
-                s = ENGINE(within)(m, p, &lanes[ACCESS_LOAD], va, ACCESS_LOAD, page, &q, info, e);
+                s = within(m, p, &lanes[ACCESS_LOAD], va, ACCESS_LOAD, page, &q, info, e);
                 if (s == VM_OK)
-                    s = ENGINE(within)(m, p, &lanes[ACCESS_STORE], va, ACCESS_STORE, page, &q, info,
-                                       e);
+                    s = within(m, p, &lanes[ACCESS_STORE], va, ACCESS_STORE, page, &q, info, e);
                 m->n.modifies += s == VM_OK;
             }
         } else {

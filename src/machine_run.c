@@ -11,6 +11,8 @@ typedef struct lane_more {
     tlb *first, *second; /* TLB levels; second may be NULL */
     cache *cache;
     bool fetch;
+    unsigned leaf_bits; /* of the index in a leaf table */
+    uint64_t pte_need;  /* bits of a PTE that a walk has nothing to add to */
 } lane_more;
 
 /* Where one kind of access meets its most recent entries, the first way of the L1
@@ -42,12 +44,18 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_more *more)
     static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
                                       TLB_R | TLB_W | TLB_U | TLB_D};
     const mmu *u = &m->hw.mmu;
+    const pte_format *f = u->g.format;
     bool fetch = kind == ACCESS_FETCH;
     cache *c = fetch ? m->hw.l1i : m->hw.l1d;
     const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
     if (!c || !t || !t->ordered || !c->simple || c->line_bits > u->g.page_bits)
         return false;
-    *more = (lane_more){u->chain[fetch][0], lane_second(u, fetch), c, fetch};
+    *more = (lane_more){u->chain[fetch][0],
+                        lane_second(u, fetch),
+                        c,
+                        fetch,
+                        u->g.bits[0],
+                        f->present | f->accessed | (needs[kind] & TLB_D ? f->dirty : 0)};
     *l = (lane){.tlb = t->e,
                 .more = more,
                 .tags = c->packed,
