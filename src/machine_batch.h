@@ -56,20 +56,11 @@ VM_INLINE size_t ENGINE(level)(const cache *c, const uint32_t ways, const unsign
     return out;
 }
 
-/* Serve n requests to c and the levels below it; c NULL: to memory. There is room
- * for QUEUE_AHEAD more behind them. */
-static VM_NOINLINE void ENGINE(serve)(cache *c, memory_counters *memory, uint64_t *q, size_t n)
+/* Serve n requests to c and the levels below it. There is room for QUEUE_AHEAD more
+ * behind them. */
+static VM_NOINLINE void ENGINE(serve)(cache *c, uint64_t *q, size_t n)
 {
     uint64_t below[QUEUE_ROOM + QUEUE_AHEAD], asked, missed;
-    if (!c) {
-        for (size_t i = 0; i < n; i++) {
-            if (q[i] & 1)
-                memory->writes++;
-            else
-                memory->reads[(q[i] >> 32) / QUEUE_COUNT]++;
-        }
-        return;
-    }
     memset(q + n, 0, QUEUE_AHEAD * sizeof *q);
     for (size_t part; n; q += part, n -= part) {
         part = n < QUEUE_PART ? n : QUEUE_PART;
@@ -79,21 +70,36 @@ static VM_NOINLINE void ENGINE(serve)(cache *c, memory_counters *memory, uint64_
                                                      &asked, &missed);
         uint64_t backs = out;
         for (unsigned t = 0; t < TRAFFIC_CLASSES; t++) {
+            uint64_t reads = queue_count(missed, t);
             c->n.refs[0][t] += queue_count(asked, t);
-            c->n.misses[0][t] += queue_count(missed, t);
-            backs -= queue_count(missed, t);
+            c->n.misses[0][t] += reads;
+            backs -= reads;
+            if (!c->next)
+                c->memory->reads[t] += reads;
         }
         c->n.writebacks_in += queue_count(asked, TRAFFIC_CLASSES);
         c->n.writeback_misses += queue_count(missed, TRAFFIC_CLASSES);
         c->n.writebacks += backs;
-        if (out)
-            ENGINE(serve)(c->next, memory, below, out);
+        if (!c->next)
+            c->memory->writes += backs;
+        else if (out)
+            ENGINE(serve)(c->next, below, out);
     }
 }
 
+/* Let caches, memory and counters be as if each access had gone all the way. */
 static VM_NOINLINE void ENGINE(settle)(pending *q)
 {
-    ENGINE(serve)(q->to, q->memory, q->ask, q->n);
+    if (q->to) {
+        ENGINE(serve)(q->to, q->ask, q->n);
+    } else {
+        for (size_t i = 0; i < q->n; i++) {
+            if (q->ask[i] & 1)
+                q->memory->writes++;
+            else
+                q->memory->reads[(q->ask[i] >> 32) / QUEUE_COUNT]++;
+        }
+    }
     q->n = 0;
     pending_count(q);
 }

@@ -183,20 +183,25 @@ VM_INLINE void run_front(tlb_entry *s, uint32_t ways, uint32_t at, tlb_entry ent
 #ifdef SET_OP_VECTORS
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,bmi,bmi2")
-VM_INLINE uint32_t run_find_avx512(const tlb_entry *s, uint32_t ways, uint64_t tag)
+/* Bits of the tag's lanes in a set of 4, 8, 12 or 16 entries; two lanes an entry. */
+VM_INLINE uint32_t run_lanes_avx512(const tlb_entry *s, const uint32_t ways, uint64_t tag)
 {
-    if (ways % 4)
-        return run_find(s, ways, tag);
     const __m512i want = _mm512_set1_epi64((long long)tag);
     uint32_t found = 0;
-    for (uint32_t i = 0; i < ways && i < 16; i += 4) {
-        uint32_t m = SET_MASK((__mmask16)_mm512_cmpeq_epi64_mask(_mm512_load_si512(s + i), want));
-        found |= (m & 0x55) << 2 * i;
-    }
-    if (ways > 16 && !found) {
-        uint32_t at = run_find(s + 16, ways - 16, tag);
-        return at + 16;
-    }
+    for (uint32_t i = 0; i < ways; i += 4)
+        found |= SET_MASK((__mmask16)_mm512_cmpeq_epi64_mask(_mm512_load_si512(s + i), want))
+                 << 2 * i;
+    return found & 0x55555555;
+}
+VM_INLINE uint32_t run_find_avx512(const tlb_entry *s, uint32_t ways, uint64_t tag)
+{
+    uint32_t found = ways == 4    ? run_lanes_avx512(s, 4, tag)
+                     : ways == 8  ? run_lanes_avx512(s, 8, tag)
+                     : ways == 12 ? run_lanes_avx512(s, 12, tag)
+                     : ways == 16 ? run_lanes_avx512(s, 16, tag)
+                                  : 0;
+    if (ways % 4 || ways > 16)
+        return run_find(s, ways, tag);
     return found ? (uint32_t)__builtin_ctz(found) / 2 : ways;
 }
 

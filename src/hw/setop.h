@@ -51,7 +51,7 @@ VM_INLINE bool set_touch(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirt
 /* The tag that is found differs from the key by its dirty bit at most: compressed
  * to the first lane, the difference is what the new front inherits, and zero on a
  * miss. Ways 0 .. (where it was found, or the last) take their left neighbour. */
-__attribute__((target("avx512f,avx512vl"))) static inline bool
+__attribute__((target("avx512f,avx512vl"))) VM_INLINE bool
 set_touch_16_avx512(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirty, uint32_t *victim)
 {
     (void)ways;
@@ -68,7 +68,7 @@ set_touch_16_avx512(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirty, ui
     return found != 0;
 }
 
-__attribute__((target("avx512f,avx512vl"))) static inline bool
+__attribute__((target("avx512f,avx512vl"))) VM_INLINE bool
 set_touch_8_avx512(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirty, uint32_t *victim)
 {
     (void)ways;
