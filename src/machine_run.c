@@ -207,13 +207,9 @@ VM_INLINE uint32_t run_find_avx512(const tlb_entry *s, uint32_t ways, uint64_t t
 
 /* Whole vectors at a time, as run_find_avx512 reads them: a narrow store would make
  * the next find of the set wait. */
-VM_INLINE void run_front_avx512(tlb_entry *s, uint32_t ways, uint32_t at, tlb_entry entry)
+VM_INLINE void run_shift_avx512(tlb_entry *s, const uint32_t ways, uint32_t at, tlb_entry entry)
 {
-    if (ways % 4 || ways > 16) {
-        run_front(s, ways, at, entry);
-        return;
-    }
-    const uint32_t moved = (2u << (2 * at + 1)) - 1; /* two lanes an entry */
+    const uint32_t moved = (2u << (2 * at + 1)) - 1;
     __m512i left =
         _mm512_broadcast_i32x4(_mm_set_epi64x((long long)entry.pay, (long long)entry.tag));
     for (uint32_t i = 0; i < ways; i += 4) {
@@ -222,6 +218,19 @@ VM_INLINE void run_front_avx512(tlb_entry *s, uint32_t ways, uint32_t at, tlb_en
         _mm512_store_si512(s + i, _mm512_mask_mov_epi64(v, (__mmask8)(moved >> 2 * i), from_left));
         left = v;
     }
+}
+VM_INLINE void run_front_avx512(tlb_entry *s, uint32_t ways, uint32_t at, tlb_entry entry)
+{
+    if (ways == 4)
+        run_shift_avx512(s, 4, at, entry);
+    else if (ways == 8)
+        run_shift_avx512(s, 8, at, entry);
+    else if (ways == 12)
+        run_shift_avx512(s, 12, at, entry);
+    else if (ways == 16)
+        run_shift_avx512(s, 16, at, entry);
+    else
+        run_front(s, ways, at, entry);
 }
 #define ENGINE(name)  run_avx512_##name
 #define ENGINE_SET_8  set_touch_8_avx512
