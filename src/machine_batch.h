@@ -95,9 +95,9 @@ static VM_NOINLINE void ENGINE(settle)(pending *q)
     } else {
         for (size_t i = 0; i < q->n; i++) {
             if (q->ask[i] & 1)
-                q->memory->writes++;
+                q->m->hw.memory.writes++;
             else
-                q->memory->reads[(q->ask[i] >> 32) / QUEUE_COUNT]++;
+                q->m->hw.memory.reads[(q->ask[i] >> 32) / QUEUE_COUNT]++;
         }
     }
     q->n = 0;

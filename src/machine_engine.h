@@ -48,10 +48,10 @@ VM_INLINE void ENGINE(above)(mmu *u, const walk_memo *w, pending *q)
 
 /* Translate by a remembered way to the leaf table; false, and nothing has
  * happened, if there is none or the walk would do more than set A and D. */
-VM_INLINE bool ENGINE(walk)(machine *m, uint64_t vpn, const lane *l, tlb_entry *out, pending *q,
+VM_INLINE bool ENGINE(walk)(pending *q, const lane *l, uint64_t vpn, tlb_entry *out,
                             const unsigned line_bits)
 {
-    mmu *u = &m->hw.mmu;
+    mmu *u = q->mmu;
     const lane_more *k = l->more;
     uint64_t region = vpn >> k->leaf_bits;
     const walk_memo *w = &u->memos[region % WALK_MEMOS];
@@ -66,15 +66,16 @@ VM_INLINE bool ENGINE(walk)(machine *m, uint64_t vpn, const lane *l, tlb_entry *
         return false;
     ENGINE(above)(u, w, q);
     ENGINE(access)(u->walk_cache, (w->pa[0] + at) >> line_bits, false, TRAFFIC_WALK, q);
-    out->tag = vpn << 19 | tlb_tag(0, u->asid, 0);
+    out->tag = vpn << 19 | q->asid_tag;
     out->pay = pte_ppn(u->g.format, pte) << 8 | allowed;
     return true;
 }
 
 /* The page's entry from the L1 TLB, the L2 TLB or a walk; false: nothing done. */
-VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t vpn, uint64_t tag,
-                                 uint64_t *pay, pending *q, const unsigned line_bits)
+VM_INLINE bool ENGINE(translate)(pending *q, const lane *l, uint64_t vpn, uint64_t *pay,
+                                 const unsigned line_bits)
 {
+    const uint64_t tag = vpn << 19 | q->asid_tag;
     tlb_entry *s = l->tlb + (size_t)((uint32_t)vpn & l->tlb_mask) * l->tlb_ways;
     tlb *first = l->more->first, *second = l->more->second;
     /* A global entry of another's may stand for the page: looked for on the far way. */
@@ -95,6 +96,7 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t vpn, uint64
     }
     if (!second)
         return false;
+    mmu_prefetch(q->mmu, q->coming);
     tlb_entry *s2 = second->e + (size_t)((uint32_t)vpn & second->set_mask) * second->ways, found;
     at = ENGINE_FIND(s2, second->ways, tag);
     if (at < second->ways) {
@@ -103,7 +105,7 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t vpn, uint64
             return false;
         ENGINE_FRONT(s2, second->ways, at, found);
     } else {
-        if (!ENGINE(walk)(m, vpn, l, &found, q, line_bits))
+        if (!ENGINE(walk)(q, l, vpn, &found, line_bits))
             return false;
         q->walks[l->more->fetch]++;
         ENGINE(fill)(second, s2, found);
@@ -114,22 +116,18 @@ VM_INLINE bool ENGINE(translate)(machine *m, const lane *l, uint64_t vpn, uint64
     return true;
 }
 
-VM_INLINE void ENGINE(ahead)(const machine *m, const access_record *r, size_t i, size_t n)
-{
-    if (VM_LIKELY(i + RUN_AHEAD < n))
-        mmu_prefetch(&m->hw.mmu, r[i + RUN_AHEAD].addr);
-}
-
 /* An access within one line: fetch, load or store. */
-VM_INLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64_t va,
-                                   access_kind kind, uint64_t tag, pending *q, fault_info *info,
-                                   vm_error *e, const unsigned page_bits, const unsigned line_bits)
+VM_INLINE vm_status ENGINE(within)(pending *q, const lane *l, uint64_t va, const unsigned page_bits,
+                                   const unsigned line_bits)
 {
+    machine *m = q->m;
     policy *pol = m->kernel.pol;
+    const bool write = l->more->kind == ACCESS_STORE;
+    const traffic t = l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA;
     uint64_t pay, pa;
     if (VM_UNLIKELY(q->n > QUEUE_ROOM - QUEUE_ACCESS))
         ENGINE(settle)(q);
-    if (VM_LIKELY(ENGINE(translate)(m, l, va >> page_bits, tag, &pay, q, line_bits))) {
+    if (VM_LIKELY(ENGINE(translate)(q, l, va >> page_bits, &pay, line_bits))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
         q->near += l->count;
         q->frame = pay >> 8;
@@ -138,40 +136,29 @@ VM_INLINE vm_status ENGINE(within)(machine *m, process *p, const lane *l, uint64
     } else {
         ENGINE(settle)(q);
         q->frame = FRAME_NONE;
-        vm_status st = machine_translate(m, p, va, kind, &pa, info, e);
+        vm_status st = machine_translate(m, q->p, va, l->more->kind, &pa, q->info, q->e);
         if (VM_UNLIKELY(st != VM_OK))
             return st;
         if (VM_UNLIKELY(m->hw.failed != VM_OK))
-            return machine_failed(m, e);
-        l->more->cache->n
-            .refs[kind == ACCESS_STORE][l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA]++;
-        m->n.fetches += kind == ACCESS_FETCH;
-        m->n.loads += kind == ACCESS_LOAD;
-        m->n.stores += kind == ACCESS_STORE;
+            return machine_failed(m, q->e);
+        l->more->cache->n.refs[write][t]++;
+        m->n.fetches += l->more->kind == ACCESS_FETCH;
+        m->n.loads += l->more->kind == ACCESS_LOAD;
+        m->n.stores += write;
     }
-    ENGINE(access)
-    (l->more->cache, pa >> line_bits, kind == ACCESS_STORE,
-     l->more->fetch ? TRAFFIC_FETCH : TRAFFIC_DATA, q);
+    ENGINE(access)(l->more->cache, pa >> line_bits, write, t, q);
     return VM_OK;
 }
 
-typedef vm_status ENGINE(one)(machine *m, process *p, const lane *l, uint64_t va, access_kind kind,
-                              uint64_t tag, pending *q, fault_info *info, vm_error *e);
-
-static VM_NOINLINE vm_status ENGINE(within_any)(machine *m, process *p, const lane *l, uint64_t va,
-                                                access_kind kind, uint64_t tag, pending *q,
-                                                fault_info *info, vm_error *e)
+static VM_NOINLINE vm_status ENGINE(within_any)(pending *q, const lane *l, uint64_t va)
 {
-    return ENGINE(within)(m, p, l, va, kind, tag, q, info, e, m->hw.mmu.g.page_bits,
-                          m->hw.l1d->line_bits);
+    return ENGINE(within)(q, l, va, q->mmu->g.page_bits, l->more->cache->line_bits);
 }
 
 /* Pages of 4 KiB, lines of 64 bytes. */
-static VM_NOINLINE vm_status ENGINE(within_usual)(machine *m, process *p, const lane *l,
-                                                  uint64_t va, access_kind kind, uint64_t tag,
-                                                  pending *q, fault_info *info, vm_error *e)
+static VM_NOINLINE vm_status ENGINE(within_usual)(pending *q, const lane *l, uint64_t va)
 {
-    return ENGINE(within)(m, p, l, va, kind, tag, q, info, e, 12, 6);
+    return ENGINE(within)(q, l, va, 12, 6);
 }
 
 /* The loop. `page_bits`, `line_bits`, `virtual_set` and `exact` are constants
@@ -190,11 +177,12 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
-    ENGINE(one) *const within = virtual_set ? ENGINE(within_usual) : ENGINE(within_any);
+    vm_status (*const within)(pending *, const lane *, uint64_t) =
+        virtual_set ? ENGINE(within_usual) : ENGINE(within_any);
     uint64_t packed = 0, hits[4];
     uint64_t *stamps = pol->stamps, tick = pol->tick;
     pending q; /* its requests need no first values */
-    pending_init(&q, m);
+    pending_init(&q, m, p, info, e);
     vm_status s = VM_OK;
     size_t i;
     for (i = 0; i < n; i++) {
@@ -237,14 +225,13 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         if (exact)
             pol->tick = tick;
         if (VM_LIKELY((over | wild) == 0)) {
-            const uint64_t page = vpn << 19 | asid_tag;
-            ENGINE(ahead)(m, r, i, n);
+            q.coming = i + RUN_AHEAD < n ? r[i + RUN_AHEAD].addr : va;
             if (kind != ACCESS_MODIFY) {
-                s = within(m, p, l, va, (access_kind)kind, page, &q, info, e);
+                s = within(&q, l, va);
             } else {
-                s = within(m, p, &lanes[ACCESS_LOAD], va, ACCESS_LOAD, page, &q, info, e);
+                s = within(&q, &lanes[ACCESS_LOAD], va);
                 if (s == VM_OK)
-                    s = within(m, p, &lanes[ACCESS_STORE], va, ACCESS_STORE, page, &q, info, e);
+                    s = within(&q, &lanes[ACCESS_STORE], va);
                 m->n.modifies += s == VM_OK;
             }
         } else {

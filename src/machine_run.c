@@ -10,6 +10,7 @@
 typedef struct lane_more {
     tlb *first, *second; /* TLB levels; second may be NULL */
     cache *cache;
+    access_kind kind;
     bool fetch;
     unsigned leaf_bits; /* of the index in a leaf table */
     uint64_t pte_need;  /* bits of a PTE that a walk has nothing to add to */
@@ -50,12 +51,14 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_more *more)
     const tlb *t = u->chain_count[fetch] ? u->chain[fetch][0] : NULL;
     if (!c || !t || !t->ordered || !c->simple || c->line_bits > u->g.page_bits)
         return false;
-    *more = (lane_more){u->chain[fetch][0],
-                        lane_second(u, fetch),
-                        c,
-                        fetch,
-                        u->g.bits[0],
-                        f->present | f->accessed | (needs[kind] & TLB_D ? f->dirty : 0)};
+    *more =
+        (lane_more){.first = u->chain[fetch][0],
+                    .second = lane_second(u, fetch),
+                    .cache = c,
+                    .kind = (access_kind)kind,
+                    .fetch = fetch,
+                    .leaf_bits = u->g.bits[0],
+                    .pte_need = f->present | f->accessed | (needs[kind] & TLB_D ? f->dirty : 0)};
     *l = (lane){.tlb = t->e,
                 .more = more,
                 .tags = c->packed,
@@ -100,28 +103,36 @@ enum {
     QUEUE_BACK = QUEUE_COUNT * TRAFFIC_CLASSES /* the class of lines written back */
 };
 
-/* What the near way has left to be done: requests, and the counts of TLBs and walks. */
+/* What accesses within a line share, and what the near way has left to be done:
+ * requests, and the counts of TLBs and walks. */
 typedef struct pending {
-    cache *to; /* NULL: memory */
-    memory_counters *memory;
+    machine *m;
+    process *p;
+    fault_info *info;
+    vm_error *e;
     mmu *mmu;
-    cache *walk_cache;
-    size_t n;       /* requests */
-    uint64_t near;  /* accesses, each in the field of its kind (lane.count) */
-    uint64_t frame; /* of the last access, if the near way served it; else FRAME_NONE */
+    uint64_t asid_tag;
+    uint64_t coming; /* an address that will be asked for soon */
+    uint64_t frame;  /* of the last access, if the near way served it; else FRAME_NONE */
+    uint64_t near;   /* accesses, each in the field of its kind (lane.count) */
     uint64_t misses[2], walks[2]; /* of the first and of the second TLB; [1]: fetches */
+    cache *to;                    /* where the requests go; NULL: memory */
+    size_t n;                     /* requests */
     uint64_t ask[QUEUE_ROOM + QUEUE_AHEAD];
 } pending;
 
-static void pending_init(pending *q, machine *m)
+static void pending_init(pending *q, machine *m, process *p, fault_info *info, vm_error *e)
 {
-    q->to = m->hw.l1d->next;
-    q->memory = &m->hw.memory;
+    q->m = m;
+    q->p = p;
+    q->info = info;
+    q->e = e;
     q->mmu = &m->hw.mmu;
-    q->walk_cache = m->hw.mmu.walk_cache;
-    q->n = 0;
+    q->asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
     q->near = 0;
     q->misses[0] = q->misses[1] = q->walks[0] = q->walks[1] = 0;
+    q->to = m->hw.l1d->next;
+    q->n = 0;
 }
 
 /* A miss of the first TLB that the near way served was a lookup of the second, and
@@ -147,7 +158,7 @@ static void pending_count(pending *q)
     for (unsigned k = 0; k < u->g.levels; k++)
         u->n.pte_reads[k] += walks;
     if (walks)
-        q->walk_cache->n.refs[0][TRAFFIC_WALK] += walks * u->g.levels;
+        u->walk_cache->n.refs[0][TRAFFIC_WALK] += walks * u->g.levels;
 }
 
 /* The count of a class in a word of counts. */
