@@ -103,3 +103,42 @@ function TestBatch:testFaultsWhileRequestsWait()
         same(o, parts, "seed " .. seed)
     end
 end
+
+-- Single loads and stores, most at the front of their sets: counters and values.
+function TestBatch:testSingleAccesses()
+    local function program(o, mode, seed)
+        local rng, seen = fuzz.random(seed), {}
+        local m <close> = machine(o, mode)
+        local ps = { m:spawn(), m:spawn() }
+        for _, p in ipairs(ps) do
+            assert(p:mmap({ addr = 0x10000, length = 40 * 4096, flags = "fixed" }))
+            assert(p:mmap({ addr = 0x80000, length = 4096, prot = "r", flags = "fixed" }))
+        end
+        local at, p = 0, ps[1]
+        for i = 1, 3000 do
+            local how, size = rng.below(40), 1 << rng.below(4)
+            if how == 0 then p = rng.pick(ps) end
+            if how < 6 then at = rng.below(40 * 4096 - 8) elseif how < 20 then at = at // 64 * 64 + rng.below(64) end
+            if how == 7 and p:alive() then p:load(0x80000 + at % 512 * 8, 8) end
+            if rng.below(2) == 0 then
+                p:store(0x10000 + at % (39 * 4096), i, size)
+            else
+                seen[#seen + 1] = p:load(0x10000 + at % (39 * 4096), size)
+            end
+        end
+        p:load(0x80000, 8)
+        lu.assertFalse(pcall(p.store, p, 0x80000, 1, 8))
+        lu.assertEquals({ m:check() }, { true })
+        return m:_stats(), seen
+    end
+    for seed = 1, 12 do
+        local rng = fuzz.random(50 + seed)
+        local o = { cache = levels(1 + rng.below(3), rng.pick({ 2, 8 }), rng.pick({ 32, 64 })),
+            resident = rng.pick({ 4, 20, 0 }), policy = rng.pick({ "lru", "fifo", "clock" }),
+            young_flush = rng.below(2) == 0 }
+        local plain, values = program(o, "plain", seed)
+        local fast, same_values = program(o, "vectors", seed)
+        lu.assertNil(fuzz.difference(fast, plain, "seed " .. seed .. "\n"))
+        lu.assertEquals(same_values, values)
+    end
+end
