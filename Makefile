@@ -1,6 +1,7 @@
 # vmem: `make demo` shows it, `make test` tests it; both do all set-up.
 #
 #   all      build/vmem/core.so, build/libvmem-record.so, build/bin/vmem
+#   library  build/libvmem.so, for hosts without Lua (src/vmem.h)
 #   deps     look for what is needed again, and install what is missing
 #   demo     a recorded program through a small machine
 #   test     build with warnings as errors, check each file alone, run the specs
@@ -23,7 +24,7 @@ OPT     ?= -O2
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test check lint asan bench docs env install clean FORCE
+.PHONY: all library deps demo test check lint asan bench docs env install clean FORCE
 
 # --- what is needed: found (or installed) once, kept in build/config.mk -------
 
@@ -59,6 +60,17 @@ ifeq ($(shell uname -s),Darwin)
 SHARED := -bundle -undefined dynamic_lookup
 else
 SHARED := -shared
+endif
+
+# The library for hosts without Lua: the number is that of the interface.
+ifeq ($(shell uname -s),Darwin)
+LIBRARY_FILE := libvmem.0.dylib
+LIBRARY_LINK := libvmem.dylib
+LIBRARY_FLAGS = -dynamiclib -install_name '$(PREFIX)/lib/$(LIBRARY_FILE)'
+else
+LIBRARY_FILE := libvmem.so.0
+LIBRARY_LINK := libvmem.so
+LIBRARY_FLAGS = -shared -Wl,-soname,$(LIBRARY_FILE)
 endif
 
 COMPILE = $(CC) $(CSTD) $(OPT) -g -fPIC -fvisibility=hidden $(WARN) $(WERROR) $(LUA_CFLAGS) $(CFLAGS)
@@ -98,6 +110,17 @@ $(BUILD)/bin/vmem: bin/vmem tools/launcher.sh $(BUILD)/config.mk
 
 -include $(BUILD)/core.d
 
+LIBRARY := $(BUILD)/$(LIBRARY_FILE)
+
+library: $(LIBRARY)
+
+$(LIBRARY): src/vmem_all.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -DVM_LIBRARY=1 -MMD -MP -MF $(BUILD)/library.d $(LIBRARY_FLAGS) $(LDFLAGS) -o $@ $< $(LIBS)
+	@ln -sf $(LIBRARY_FILE) $(BUILD)/$(LIBRARY_LINK)
+
+-include $(BUILD)/library.d
+
 # A command that sees the build tree, whatever the caller's environment says.
 RUN = env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;' \
     LUA_CPATH='$(CURDIR)/$(BUILD)/?.so;;' PATH='$(CURDIR)/$(BUILD)/bin':"$$PATH"
@@ -122,7 +145,14 @@ $(BUILD)/check/%.h.ok: %.h $(BUILD)/flags
 
 -include $(CHECKS:.ok=.d)
 
-test: all check
+# A module for specs: allocations that fail.
+FAIL := $(BUILD)/fail.so
+
+$(FAIL): spec/fail.c src/base/base.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $<
+
+test: all library check $(FAIL)
 	@$(LUA) spec/run.lua $(SPEC)
 
 # A static host with the module preloaded: the sanitizers are then the
@@ -140,7 +170,13 @@ $(HOST): src/vmem_all.c spec/host.c $(BUILD)/flags
 
 -include $(BUILD)/asan/core.d
 
-asan: $(HOST) all
+# Hosts without Lua, so too: the object holds both faces, hence Lua's library.
+EMBEDS := $(BUILD)/asan/examples_embed $(BUILD)/asan/spec_embed
+
+$(BUILD)/asan/%_embed: %/embed.c src/vmem.h $(HOST)
+	$(CC) -std=c11 -O1 -g $(SANITIZE) $(WARN) -Werror -Isrc -o $@ $< $(BUILD)/asan/core.o $(LUA_LIBS) $(LIBS)
+
+asan: $(HOST) $(EMBEDS) all library $(FAIL)
 	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
 	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua $(SPEC)
 
@@ -172,8 +208,10 @@ env: all
 LUADIR := $(PREFIX)/share/lua/5.4
 LIBDIR := $(PREFIX)/lib/lua/5.4
 
+VERSION := $(shell sed -n 's/^\#define VMEM_VERSION "\(.*\)"/\1/p' src/vmem.h)
+
 install: WERROR :=
-install: all
+install: all library
 	install -d '$(DESTDIR)$(LIBDIR)/vmem' '$(DESTDIR)$(PREFIX)/bin'
 	@for file in $(FACE); do \
 	    install -d '$(DESTDIR)$(LUADIR)/'"$${file%/*}" && \
@@ -181,6 +219,12 @@ install: all
 	done
 	install -m 755 $(CORE) '$(DESTDIR)$(LIBDIR)/vmem'
 	$(if $(PLUGIN),install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)')
+	install -d '$(DESTDIR)$(PREFIX)/include' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
+	install -m 644 src/vmem.h '$(DESTDIR)$(PREFIX)/include'
+	install -m 755 $(LIBRARY) '$(DESTDIR)$(PREFIX)/lib'
+	ln -sf $(LIBRARY_FILE) '$(DESTDIR)$(PREFIX)/lib/$(LIBRARY_LINK)'
+	printf '%s\n' 'Name: vmem' 'Description: a virtual-memory laboratory' 'Version: $(VERSION)' \
+	    'Cflags: -I$(PREFIX)/include' 'Libs: -L$(PREFIX)/lib -lvmem' >'$(DESTDIR)$(PREFIX)/lib/pkgconfig/vmem.pc'
 	tools/launcher.sh '$(LUA)' '$(LUADIR)' '$(LIBDIR)' >'$(DESTDIR)$(PREFIX)/bin/vmem'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/vmem'
 

@@ -67,6 +67,22 @@ function TestInstall:testMakeInstall()
     end)
 end
 
+-- A program in C finds the header and the library by pkg-config alone.
+function TestInstall:testMakeInstallForC()
+    local _, none = shell("command -v pkg-config && command -v cc")
+    lu.skipIf(none ~= 0, "pkg-config or cc is not installed")
+    tree.scratch(function(folder)
+        succeeds(("%s install PREFIX=%s"):format(MAKE, folder))
+        succeeds(([[export PKG_CONFIG_PATH=P/lib/pkgconfig
+            pkg-config --modversion vmem | grep -qx '[0-9.]*[0-9]'
+            cc %s -o P/embed $(pkg-config --cflags --libs vmem)]]):gsub("P/", folder .. "/"):format(
+            tree.quote(tree.root .. "/examples/embed.c")))
+        local text = succeeds(("LD_LIBRARY_PATH=%s/lib %s/embed %s 96KiB"):format(folder, folder,
+            tree.quote(tree.root .. "/examples/traces/sort.vmt")))
+        lu.assertStrContains(text, "policy=lru")
+    end)
+end
+
 function TestInstall:testStagedInstallNamesThePrefixOnly()
     tree.scratch(function(folder)
         succeeds(("%s install PREFIX=/opt/vmem DESTDIR=%s"):format(MAKE, folder))

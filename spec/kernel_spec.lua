@@ -28,6 +28,9 @@ function TestKernelFlatModel:testRandomProgramsSeeTheBytesOfAFlatModel()
     for seed = 1, math.ceil(300 * scale) do lu.assertNil(flat.case(seed, 80)) end
 end
 
+-- A walk that began in a table which a large page had replaced: its fault never ended.
+function TestKernelFlatModel:testSeedsThatFailed() lu.assertNil(flat.case(156, 300)) end
+
 -- The test of the test: a mistake that is planted is found, and its script is short.
 function TestKernelFlatModel:testAFailingScriptIsCutDown()
     local ops = {}

@@ -40,7 +40,7 @@ Machine.__index, Process.__index = Machine, Process
 
 function model.new(o)
     local m = setmetatable({ o = o, n = {}, pte = {}, frames = {}, slots = {}, order = nil, resident = 0,
-        next_asid = 1, generation = 1, processes = {} }, Machine)
+        next_asid = 1, generation = 1, processes = {}, spaces = {}, last_space = 0 }, Machine)
     local function count(name, by) m.n[name] = (m.n[name] or 0) + (by or 1) end
     m.count = count
     local pg = o.paging
@@ -160,27 +160,33 @@ function Machine:referenced(ppn)
 end
 
 -- Give up the frame of one page. nil: no page, or no room in swap.
+-- A victim that has no slot to go to is last in the order from then on, and the next
+-- is tried. nil: none can go.
 function Machine:evict()
-    if self.resident == 0 then return nil end
-    local ppn = self.order.victim()
-    local f = self.frames[ppn]
-    local pte = self.pte[f.pte]
-    local slot = f.slot
-    if pte.dirty then
-        slot = slot or self:take_slot()
-        if not slot then return nil end
-        self.count("disk.writes")
-        self.count("kernel.swap_outs")
-    else
-        self.count("kernel.clean_drops")
+    for _ = 1, self.resident do
+        local ppn = self.order.victim()
+        local f = self.frames[ppn]
+        local pte = self.pte[f.pte]
+        local slot = f.slot or (pte.dirty and self:take_slot()) or nil
+        if pte.dirty and not slot then
+            self.order.remove(ppn)
+            self.order.insert(ppn)
+        else
+            if pte.dirty then
+                self.count("disk.writes")
+                self.count("kernel.swap_outs")
+            else
+                self.count("kernel.clean_drops")
+            end
+            self.pte[f.pte] = slot and { slot = slot } or nil
+            self:shootdown(f.process, f.va)
+            self.order.remove(ppn)
+            self:give_frames(ppn, 1)
+            self.resident = self.resident - 1
+            self.count("kernel.evictions")
+            return true
+        end
     end
-    self.pte[f.pte] = slot and { slot = slot } or nil
-    self:shootdown(f.process, f.va)
-    self.order.remove(ppn)
-    self:give_frames(ppn, 1)
-    self.resident = self.resident - 1
-    self.count("kernel.evictions")
-    return true
 end
 
 -- --- address spaces -------------------------------------------------------------------------
@@ -193,6 +199,19 @@ function Machine:shootdown(process, va)
     if not current then return end
     for _, t in ipairs(self.tlbs) do t.invalidate(va // self.page, process.asid) end
     for k, w in pairs(self.pwc) do w.invalidate(va // self.span[k], process.asid) end
+end
+
+-- The tables below va's entry at a level have gone: no walk may begin in them.
+function Machine:forget_tables(process, va, level)
+    local current = process.generation == self.generation
+    if self.o.tlb.asid_bits == 0 then current = self.running == process end
+    if not current then return end
+    for k, w in pairs(self.pwc) do
+        local start = va % self.va_size // self.span[level] * self.span[level]
+        for at = start, k <= level and start + self.span[level] - 1 or start - 1, self.span[k] do
+            w.invalidate(at // self.span[k], process.asid)
+        end
+    end
 end
 
 function Machine:flush(asid)
@@ -266,6 +285,9 @@ function Machine:spawn()
     local p = setmetatable({ m = self, areas = {}, tables = {}, alive = true }, Process)
     if self.paging and not p:make_tables(0, self.levels - 1) then return nil end
     self.processes[#self.processes + 1] = p
+    local id = 1 -- that of a space which has ended is taken again
+    while self.spaces[id] do id = id + 1 end
+    p.id, self.spaces[id], self.last_space = id, p, math.max(id, self.last_space)
     return p
 end
 
@@ -296,11 +318,11 @@ function Process:release(start, stop)
                 m.resident = m.resident - 1
             end
             m:give_frames(pte.ppn, m.span[level] // m.page)
+            m:shootdown(self, va)
         else
             m.slots[pte.slot] = nil
         end
         m.pte[entry] = nil
-        m:shootdown(self, va)
     end)
 end
 
@@ -347,6 +369,7 @@ function Process:exit()
     local m = self.m
     if not self.alive then return end
     self.alive = false
+    m.spaces[self.id] = nil
     if m.paging then
         self:release(0, m.user_top)
         if m.o.tlb.asid_bits == 0 then
@@ -364,6 +387,30 @@ end
 
 -- --- page faults ----------------------------------------------------------------------------
 
+-- Pages in memory and in swap.
+function Process:pages()
+    local n = 0
+    for _, a in ipairs(self.areas) do
+        self:each_page(a.start, a.stop, function(_, _, pte, level)
+            if pte.ppn or pte.slot then n = n + self.m.span[level] // self.m.page end
+        end)
+    end
+    return n
+end
+
+-- Memory is used up: the process with the most pages ends, if it is another one.
+function Process:make_victim()
+    local worst, most = self, self:pages()
+    for id = 1, self.m.last_space do
+        local p = self.m.spaces[id]
+        if p and p:pages() > most then worst, most = p, p:pages() end
+    end
+    if worst == self then return false end
+    self.m.count("kernel.oom_kills")
+    worst:exit()
+    return true
+end
+
 -- nil: served, try again; else what kills the process.
 function Process:fault(va, kind, why)
     local m = self.m
@@ -373,12 +420,21 @@ function Process:fault(va, kind, why)
     if not a then return "SIGSEGV MAPERR" end
     if not granted(m.format, a.prot)[kind] then return "SIGSEGV ACCERR" end
     assert(why == "absent", "a PTE is never behind its area")
-    if a.level > 0 then return self:fault_large(va, a) end
+    while true do
+        local signal
+        if a.level > 0 then signal = self:fault_large(va, a) else signal = self:fault_base(va, a) end
+        if not signal or not self:make_victim() then return signal end
+    end
+end
+
+function Process:fault_base(va, a)
+    local m = self.m
+    local entry = self:make_tables(va, 0)
+    if not entry then return "SIGKILL OOM" end
     while m.o.resident > 0 and m.resident >= m.o.resident do
         if not m:evict() then return "SIGKILL OOM" end
     end
-    local entry = self:make_tables(va, 0)
-    local ppn = entry and m:take_frames(1, 1, "page")
+    local ppn = m:take_frames(1, 1, "page")
     if not ppn then return "SIGKILL OOM" end
     local slot = m.pte[entry] and m.pte[entry].slot
     m.pte[entry] = { ppn = ppn, grants = granted(m.format, a.prot) }
@@ -398,6 +454,7 @@ function Process:fault_large(va, a)
     if m.pte[entry] then
         self:drop_tables(entry, a.level - 1)
         m:shootdown(self, va)
+        m:forget_tables(self, va, a.level)
     end
     local ppn = m:take_frames(n, n, "large")
     if not ppn then return "SIGKILL OOM" end
@@ -603,7 +660,7 @@ local function derive(m)
         end
     end
     cycles.kernel = get("kernel.faults") * o.kernel.fault + get("kernel.zero_fills") * o.kernel.zero
-        + get("kernel.switches") * o.kernel.switch
+        + get("kernel.switches") * o.kernel.switch + get("kernel.calls") * o.kernel.call
     cycles.disk = (get("disk.reads") + get("disk.writes")) * o.disk.latency
     local total = 0
     for name, c in pairs(cycles) do

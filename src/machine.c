@@ -32,21 +32,79 @@ static void machine_touch(machine *m, uint64_t pa, access_kind kind)
     policy *pol = m->kernel.pol;
     uint64_t ppn = pa >> m->hw.mmu.g.page_bits;
     const frame *f = frames_at(&m->kernel.frames, ppn);
-    if (f && f->use == FRAME_USER)
+    if (f && frame_is_ruled(f))
         pol->cls->touch(pol, 0, (uint32_t)ppn, kind == ACCESS_STORE);
 }
 
-/* The kernel serves the fault, or somebody mends its cause and the kernel then does. */
+/* How the fault was dealt with, by what the process counted since. */
+static unsigned machine_served(const process_counters *was, const process *p, vm_status s)
+{
+    if (s != VM_OK)
+        return s == VM_FAULT ? EVENT_KILLED : EVENT_FAILED;
+    return p->n.major_faults != was->major_faults                                   ? EVENT_MAJOR
+           : p->n.spurious_faults != was->spurious_faults                           ? EVENT_SPURIOUS
+           : p->n.cow_copies + p->n.cow_reuses != was->cow_copies + was->cow_reuses ? EVENT_COW
+                                                                                    : EVENT_MINOR;
+}
+
+/* A fault that took `cycles`, up to `end`, and the signal that it brought. */
+static void machine_tell(machine *m, const process *p, const fault_info *info, mmu_fault why,
+                         unsigned served, uint64_t cycles, uint64_t end)
+{
+    event_log *ev = &m->kernel.events;
+    uint64_t how = why | (uint64_t)info->access << 8 | (uint64_t)served << 16;
+    if (events_want(ev, KEVENT_FAULT))
+        events_put_at(ev, end, KEVENT_FAULT, p->pid, info->addr, how, cycles);
+    if (served == EVENT_KILLED && events_want(ev, KEVENT_SIGNAL))
+        events_put_at(ev, end, KEVENT_SIGNAL, p->pid, info->addr,
+                      event_name_number(&event_signals, info->signal) |
+                          event_name_number(&event_causes, info->code) << 8,
+                      0);
+}
+
+/* Mending the same fault so often without success is a loop that would not end. */
+#define MEND_TRIES 1000
+
+/* Somebody may mend the cause of a fault that the kernel can't serve. He may do anything
+ * to the machine but end it; he may end the process. */
+static vm_status machine_mend_cause(machine *m, process *p, mmu_fault why, unsigned tries,
+                                    const fault_info *info, vm_error *e)
+{
+    if (!m->mend || why == MMU_UNKNOWN || strcmp(info->signal, "SIGKILL") == 0)
+        return VM_FAULT;
+    if (tries == MEND_TRIES)
+        return vm_fail(e, VM_INVALID,
+                       "the handler of %s says that the fault at %#llx is mended, but it is not",
+                       info->signal, (unsigned long long)info->addr);
+    vm_status s = m->mend(m->mend_ud, m, p, info, e);
+    if (s == VM_OK && p->space)
+        kernel_switch(&m->kernel, p);
+    return s == VM_OK && !p->space ? VM_FAULT : s;
+}
+
+/* The kernel serves the fault, or somebody mends its cause and the kernel then does.
+ * Who mends may find that the program had no such fault, and takes it back from
+ * the counter: then it is not told of either. */
 static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, access_kind kind,
                                            mmu_fault why, fault_info *info, vm_error *e)
 {
-    for (;;) {
-        vm_status s = kernel_fault(&m->kernel, p, va, kind, why, info, e);
-        if (s != VM_FAULT || !m->mend || why == MMU_UNKNOWN || strcmp(info->signal, "SIGSEGV") != 0)
-            return s;
-        s = m->mend(m->mend_ud, m, p, info, e);
-        if (s != VM_OK)
-            return s;
+    kernel *k = &m->kernel;
+    for (unsigned tries = 0;; tries++) {
+        const bool tell = k->events.wanted != 0;
+        const uint64_t faults = k->n.faults, start = tell ? machine_clock(m) : 0;
+        const process_counters was = p->n;
+        vm_status s = kernel_fault(k, p, va, kind, why, info, e), mended = VM_FAULT;
+        const uint64_t end = tell ? machine_clock(m) : 0;
+        const unsigned served = machine_served(&was, p, s);
+        const fault_info cause = *info;
+        if (s == VM_FAULT)
+            mended = machine_mend_cause(m, p, why, tries, &cause, e);
+        const bool had = k->n.faults != faults;
+        if (tell && (had || mended != VM_OK))
+            machine_tell(m, p, &cause, why, served, had ? end - start : 0, end);
+        if (s != VM_FAULT || mended != VM_OK)
+            return s == VM_FAULT ? mended : s;
+        why = MMU_NOT_PRESENT; /* what it was may have changed */
     }
 }
 
@@ -245,6 +303,9 @@ void machine_time_now(const machine *m, machine_time *t)
         t->tlb += hw->mmu.tlbs[i].n.lookups * hw->mmu.tlbs[i].cfg.latency;
     t->kernel = m->kernel.n.faults * (uint64_t)m->opt.fault_cycles +
                 m->kernel.n.zero_fills * (uint64_t)m->opt.zero_cycles +
+                m->kernel.n.cow_copies * (uint64_t)m->opt.copy_cycles +
+                m->kernel.n.fork_pages * (uint64_t)m->opt.fork_cycles +
+                m->kernel.n.calls * (uint64_t)m->opt.call_cycles +
                 m->kernel.n.switches * (uint64_t)m->opt.switch_cycles;
     t->disk = (hw->disk.n.reads + hw->disk.n.writes) * (uint64_t)m->opt.disk_latency;
     t->total = t->fetch + t->data + t->tlb + t->walk + t->kernel + t->disk;

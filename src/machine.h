@@ -49,7 +49,7 @@ typedef struct machine_time {
 
 typedef struct machine machine;
 
-/* Asked when a process would die of SIGSEGV: VM_OK, the cause is mended, serve
+/* Asked when a process would die of SIGSEGV or SIGBUS: VM_OK, the cause is mended, serve
  * the fault again; VM_FAULT, it is not; other statuses end the access. */
 typedef vm_status machine_mend(void *ud, machine *m, process *p, const fault_info *info,
                                vm_error *e);
@@ -68,6 +68,7 @@ struct machine {
     vm_error error;         /* where policies of caches and TLBs leave theirs */
     machine_mend *mend;     /* NULL, or who may mend (see above) */
     void *mend_ud;
+    bool handlers; /* who mends may change translations: no shortcuts while it can */
     machine_fault_probe *fault_probe; /* NULL while nobody watches */
     void *fault_ud;
 };

@@ -102,6 +102,8 @@ static VM_NOINLINE void ENGINE(settle)(pending *q)
     }
     q->n = 0;
     pending_count(q);
+    run_settle(q->m, q->near);
+    q->near = 0;
 }
 
 /* One access to a simple cache of the first level, counted by the caller; what it

@@ -179,7 +179,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
     vm_status (*const within)(pending *, const lane *, uint64_t) =
         virtual_set ? ENGINE(within_usual) : ENGINE(within_any);
-    uint64_t packed = 0, hits[4];
+    uint64_t packed = 0;
     uint64_t *stamps = pol->stamps, tick = pol->tick;
     pending q; /* its requests need no first values */
     pending_init(&q, m, p, info, e);
@@ -224,6 +224,10 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
         if (exact)
             pol->tick = tick;
+        if (VM_UNLIKELY(m->kernel.events.wanted != 0)) { /* which carry the clock */
+            run_settle(m, packed);
+            packed = 0;
+        }
         if (VM_LIKELY((over | wild) == 0)) {
             q.coming = i + RUN_AHEAD < n ? r[i + RUN_AHEAD].addr : va;
             if (kind != ACCESS_MODIFY) {
@@ -253,9 +257,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     if (exact)
         pol->tick = tick;
     ENGINE(settle)(&q);
-    for (unsigned k = 0; k < 4; k++)
-        hits[k] = (packed + q.near) >> 16 * k & 0xffff;
-    run_settle(m, hits);
+    run_settle(m, packed);
     *done = i;
     return s;
 }

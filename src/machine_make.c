@@ -36,6 +36,10 @@ static vm_status make_paging(machine *m, vm_error *e)
         return vm_fail(e, VM_INVALID,
                        "dram.size is %lld, more than the 2^%u bytes that paging.pa_bits can name",
                        (long long)o->dram_size, u->g.pa_bits);
+    if (o->disk_size % (int64_t)page)
+        return vm_fail(e, VM_INVALID,
+                       "disk.size is %lld, not a whole number of pages of %lld bytes",
+                       (long long)o->disk_size, (long long)o->page);
     if (o->swap % (int64_t)page)
         return vm_fail(e, VM_INVALID, "swap is %lld, not a whole number of pages of %lld bytes",
                        (long long)o->swap, (long long)o->page);
@@ -197,19 +201,41 @@ static vm_status make_tlbs(machine *m, vm_error *e)
     return o->shortcuts ? mmu_use_memos(u, e) : VM_OK;
 }
 
+static uint64_t make_clock(void *ud) { return machine_clock(ud); }
+
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
     const policy_class *pol = option_frame_policy(o->policy);
     kernel_config cfg = {.policy = pol,
+                         .frames = frame_alloc_classes[o->frames],
                          .swap_slots = (uint64_t)o->swap >> m->hw.mmu.g.page_bits,
                          .resident_limit = (uint64_t)o->resident,
+                         .file_blocks = (uint64_t)o->disk_size >> m->hw.mmu.g.page_bits,
+                         .low = (uint64_t)o->reclaim_low,
+                         .high = (uint64_t)o->reclaim_high,
+                         .stack_limit = (uint64_t)o->stack,
+                         .readahead = (unsigned)o->readahead,
+                         .swap_readahead = (unsigned)o->swap_readahead,
+                         .overcommit = (overcommit)o->overcommit,
+                         .overcommit_ratio = (unsigned)o->overcommit_ratio,
                          .asid_bits = (unsigned)o->asid_bits,
                          .young_flush = o->young_flush != 0,
+                         .zero_frame = o->zero_frame != 0,
                          .stamped = !pol->exact || pol == &policy_lru,
                          .seed = (uint64_t)o->seed};
-    vm_status s = disk_init(&m->hw.disk, &m->host, cfg.swap_slots, m->hw.mmu.g.page_bits, e);
-    return s == VM_OK ? kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e) : s;
+    if (cfg.low > cfg.high)
+        return vm_fail(e, VM_INVALID, "reclaim.low is %llu, above reclaim.high (%llu)",
+                       (unsigned long long)cfg.low, (unsigned long long)cfg.high);
+    vm_status s = disk_init(&m->hw.disk, &m->host, cfg.swap_slots + cfg.file_blocks,
+                            m->hw.mmu.g.page_bits, e);
+    m->hw.disk.bad_reads = (uint64_t)o->bad_reads;
+    m->hw.disk.bad_writes = (uint64_t)o->bad_writes;
+    if (s == VM_OK)
+        s = kernel_init(&m->kernel, &m->hw, &m->host, &cfg, e);
+    if (s == VM_OK)
+        events_init(&m->kernel.events, &m->host, make_clock, m);
+    return s;
 }
 
 vm_status machine_new(const vm_host *host, const machine_options *opt, machine **out, vm_error *e)
@@ -247,6 +273,7 @@ void machine_delete(machine *m)
     if (!m)
         return;
     vm_host host = m->host;
+    events_free(&m->kernel.events);
     if (m->kernel.host)
         kernel_free(&m->kernel);
     if (m->hw.disk.bytes.host)

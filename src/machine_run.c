@@ -72,9 +72,13 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_more *more)
     return true;
 }
 
-/* What the hits that were answered in line would have counted. */
-static void run_settle(machine *m, const uint64_t hits[4])
+/* What the hits that were answered in line would have counted: 16 bits for each
+ * kind of access. */
+static VM_NOINLINE void run_settle(machine *m, uint64_t packed)
 {
+    uint64_t hits[4];
+    for (unsigned k = 0; k < 4; k++)
+        hits[k] = packed >> 16 * k & 0xffff;
     uint64_t data = hits[ACCESS_LOAD] + hits[ACCESS_STORE] + 2 * hits[ACCESS_MODIFY];
     m->n.fetches += hits[ACCESS_FETCH];
     m->n.loads += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
@@ -266,7 +270,7 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
     size_t i = 0;
     kernel_switch(&m->kernel, p);
     bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
-                !m->hw.mmu.probe && m->kernel.cfg.stamped;
+                !m->hw.mmu.probe && m->kernel.cfg.stamped && !m->handlers;
     for (unsigned k = 0; k < 4 && fast; k++)
         fast = lane_init(m, k, &lanes[k], &more[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
     vm_status s = VM_OK;

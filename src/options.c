@@ -1,4 +1,5 @@
 #include "options.h"
+#include "kernel/frame_alloc.h"
 
 #include <stdio.h>
 
@@ -19,8 +20,12 @@ static const char *choose(const char *const *names, int count, int i)
     }
 CHOICES(names_write, "back", "through", "untracked")
 CHOICES(names_straddle, "each", "once")
-CHOICES(names_frames, "bitmap")
+CHOICES(names_overcommit, "always", "heuristic", "strict")
 
+static const char *names_frames(int i)
+{
+    return frame_alloc_classes[i] ? frame_alloc_classes[i]->name : NULL;
+}
 static const char *names_formats(int i) { return pte_formats[i] ? pte_formats[i]->name : NULL; }
 
 /* The i-th policy of those that serve frames or sets. */
@@ -122,17 +127,38 @@ const option_row option_rows[] = {
          "an access over several lines: a reference each, or one that misses if any does"),
     BYTES("dram.size", dram_size, 64 << 20, 64, INT64_C(1) << 48, "of main memory"),
     CYCLES("dram.latency", dram_latency, 100, "of a line read"),
+    BYTES("disk.size", disk_size, 1 << 30, 0, INT64_C(1) << 43,
+          "of the disk's part for files; the swap area comes beside it"),
     CYCLES("disk.latency", disk_latency, 10000000, "of a page read or written"),
-    BYTES("swap", swap, 256 << 20, 0, INT64_C(1) << 44, "of the swap area"),
+    COUNT("disk.bad_reads", bad_reads, 0, 0, INT64_C(1) << 40, "each n-th read fails; 0: none"),
+    COUNT("disk.bad_writes", bad_writes, 0, 0, INT64_C(1) << 40, "each n-th write fails; 0: none"),
+    COUNT("disk.readahead", readahead, 0, 0, 1024,
+          "pages of a file read behind the one that faulted, while frames are free"),
+    BYTES("swap", swap, 256 << 20, 0, INT64_C(1) << 43, "of the swap area"),
+    COUNT("swap_readahead", swap_readahead, 0, 0, 1024,
+          "swap slots read behind the one that faulted, while frames are free"),
     NAME("policy", policy, 2, names_frame_policies, "which page loses its frame"),
     NAME("frames", frames, 0, names_frames, "how free frames are kept"),
     COUNT("resident", resident, 0, 0, INT64_C(1) << 32,
           "pages in frames at once, of all processes; 0: as many as fit"),
+    COUNT("reclaim.low", reclaim_low, 0, 0, INT64_C(1) << 32,
+          "free frames below which pages are evicted before somebody waits; 0: never"),
+    COUNT("reclaim.high", reclaim_high, 0, 0, INT64_C(1) << 32, "free frames at which that ends"),
+    NAME("overcommit", overcommit, 0, names_overcommit,
+         "what mmap may promise: all; no more at once than memory and swap; or, strict, "
+         "in all no more than swap and a part of memory"),
+    COUNT("overcommit_ratio", overcommit_ratio, 50, 0, 100,
+          "percent of memory that strict adds to swap"),
+    BOOL("zero_frame", zero_frame, 0, "reads of untouched memory share one frame of zeros"),
+    BYTES("stack", stack, 8 << 20, 0, INT64_C(1) << 40, "that a growing stack may have"),
     BOOL("young_flush", young_flush, 1,
          "clearing a reference bit also drops the page's TLB entries, so that the next "
          "reference sets it again"),
     CYCLES("kernel.fault", fault_cycles, 1000, "of entering and leaving a page fault"),
     CYCLES("kernel.zero", zero_cycles, 500, "of clearing a page"),
+    CYCLES("kernel.copy", copy_cycles, 1000, "of copying a page, on a write to a shared one"),
+    CYCLES("kernel.fork", fork_cycles, 10, "of copying one page-table entry"),
+    CYCLES("kernel.call", call_cycles, 300, "of a system call"),
     CYCLES("kernel.switch", switch_cycles, 2000, "of changing the address space"),
     {"seed", OPTION_COUNT, AT(seed), 1, INT64_MIN, INT64_MAX, NULL, "of random policies"},
     BOOL("shortcuts", shortcuts, 1,

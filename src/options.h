@@ -51,9 +51,10 @@ typedef struct machine_options {
     cache_options cache[OPT_LEVELS];
     int64_t straddle;
     int64_t dram_size, dram_latency;
-    int64_t disk_latency, swap;
-    int64_t policy, frames, resident, young_flush;
-    int64_t fault_cycles, zero_cycles, switch_cycles;
+    int64_t disk_size, disk_latency, bad_reads, bad_writes, swap, swap_readahead, readahead;
+    int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
+    int64_t overcommit, overcommit_ratio, zero_frame, stack;
+    int64_t fault_cycles, zero_cycles, copy_cycles, fork_cycles, call_cycles, switch_cycles;
     int64_t seed, shortcuts, vectors;
 } machine_options;
 
@@ -68,6 +69,18 @@ vm_status options_set_name(machine_options *o, const char *name, const char *val
 vm_status options_set_list(machine_options *o, const char *name, const int64_t *values, size_t n,
                            vm_error *e);
 int64_t option_get(const machine_options *o, const option_row *r);
+
+/* presets.c: an option as a text, "dram.size=64MiB"; "dram" is short for
+ * "dram.size", and "preset=NAME" sets all that the preset names. */
+vm_status options_set_text(machine_options *o, const char *text, vm_error *e);
+vm_status options_preset(machine_options *o, const char *name, vm_error *e);
+
+typedef struct preset_row {
+    const char *name, *doc;
+    const char *const *options; /* texts, NULL behind the last */
+} preset_row;
+
+extern const preset_row preset_rows[]; /* by name; ended by a row without a name */
 
 /* What a policy option's value stands for */
 const policy_class *option_frame_policy(int64_t value);

@@ -45,6 +45,13 @@ put "|---|---|---|"
 for _, row in ipairs(core.policies()) do put("| `%s` | %s | %s |", row.name, row.serves, row.doc) end
 
 put ""
+put "## Frame allocators"
+put ""
+put "| allocator | |"
+put "|---|---|"
+for _, row in ipairs(core.frame_allocators()) do put("| `%s` | %s |", row.name, row.doc) end
+
+put ""
 put "## Page-table formats"
 put ""
 put "| format | |"
@@ -83,6 +90,23 @@ put "|---|---|---|"
 do
   local m <close> = vmem.machine { preset = "core-i7" }
   for _, row in ipairs(m:_stat_rows()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
+end
+
+put ""
+put "## Events"
+put ""
+put "What `m:on` and `m:trace_events` know. Every event has `type`, `clock` (cycles), `pid` and `cpu`;"
+put "these have besides:"
+put ""
+put "| event | | fields |"
+put "|---|---|---|"
+for _, row in ipairs(vmem.events()) do
+  local fields = { row.addr and ("`addr`: %s"):format(row.addr) }
+  for _, f in ipairs(row.fields) do
+    fields[#fields + 1] = ("`%s`: %s%s"):format(f.name, f.doc,
+      #f.names > 0 and (" (%s)"):format(table.concat(f.names, ", ")) or "")
+  end
+  put("| `%s` | %s | %s |", row.name, row.doc, table.concat(fields, "; "))
 end
 
 local file = assert(io.open(arg[1] or "docs/reference.md", "w"))

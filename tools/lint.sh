@@ -42,10 +42,22 @@ core_symbols() {
     fi
 }
 
+# The library for hosts without Lua: exports its header's functions, knows no Lua.
+library_symbols() {
+    declared=$(sed -n 's/^VMEM_API [^(]*[ *]\(vmem_[a-z_]*\)(.*/\1/p' src/vmem.h | sort)
+    exported=$(nm -D --defined-only "$1" | awk '{ print $3 }' | grep -v '^_\(init\|fini\)$' | sort)
+    if [ "$exported" != "$declared" ]; then
+        echo "$1: exports" "$exported"; echo "src/vmem.h: declares" "$declared"
+        return 1
+    fi
+    undefined=$(ldd -r "$1" 2>&1 | awk '/undefined symbol/ { print $3 }')
+    [ -z "$undefined" ] || { echo "$1: nobody defines" "$undefined"; return 1; }
+}
+
 # shellcheck disable=SC2046
 run luacheck luacheck --quiet --codes $(folders lua spec examples tools)
 # shellcheck disable=SC2046
-run clang-format clang-format --dry-run -Werror $(find src spec -name '*.[ch]')
+run clang-format clang-format --dry-run -Werror $(find src spec examples -name '*.[ch]')
 run floors "$LUA" tools/floors.lua
 run house "$LUA" tools/house.lua
 # The one translation unit shows cppcheck every call with its callee. Left out
@@ -54,9 +66,10 @@ run house "$LUA" tools/house.lua
 run cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
     --enable=warning,performance,portability --suppress=missingIncludeSystem \
     --suppress=arrayIndexOutOfBoundsCond --suppress=ctuPointerArith \
-    --suppress=shiftTooManyBitsSigned -D__GNUC__=12 -D__x86_64__ src/vmem_all.c spec/host.c
+    --suppress=shiftTooManyBitsSigned -D__GNUC__=12 -D__x86_64__ src/vmem_all.c spec/*.c examples/*.c -Isrc
 # The other compiler warns of other things.
 command -v clang >/dev/null && run clang make --no-print-directory CC=clang BUILD=build/clang check
 [ -f build/vmem/core.so ] && run symbols core_symbols
+[ -f build/libvmem.so.0 ] && run library library_symbols build/libvmem.so.0
 
 [ -z "$failed" ] || { echo "lint:$failed" >&2; exit 1; }

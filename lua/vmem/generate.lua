@@ -30,8 +30,9 @@ local function split(g, given)
       if not (meta and meta.__name == "vmem.trace") then
         return nil, ("%s: item %d is a %s, but takes a trace"):format(name, k, type(v))
       end
-      if not pcall(v.slice, v, 1, 0) then -- a closed trace has no parts
-        return nil, ("%s: item %d is a closed trace"):format(name, k)
+      local open, why = pcall(v.slice, v, 1, 0) -- a closed trace has no parts
+      if not open then
+        return nil, why:find("closed", 1, true) and ("%s: item %d is a closed trace"):format(name, k) or why
       end
       traces[k] = v
     elseif type(v) == "string" and g.kinds[k] == "bytes" then

@@ -3,14 +3,16 @@
 --- `vmem.machine{…}` makes a machine; `vmem.trace` opens, records and generates
 --- traces of programs; a machine's processes replay them.
 
+local core = require "vmem.core"
 local trace = require "vmem.trace"
 local machine = require "vmem.machine"
+local events = require "vmem.events"
 local options = require "vmem.options"
 local presets = require "vmem.presets"
 
 ---@class vmem
 local vmem = {
-  _VERSION = "vmem 0.1",
+  _VERSION = "vmem " .. core.version,
   trace = trace,
   presets = presets,
 }
@@ -31,6 +33,10 @@ function vmem.machine(t) return machine.new(t) end
 ---@param v integer|string
 ---@return integer?
 function vmem.bytes(v) return options.bytes(v) end
+
+--- The events that m:on and m:trace_events know: name, doc, addr, fields.
+---@return table[]
+function vmem.events() return events.rows end
 
 --- The rows of all options of a machine: name, kind, default, min, max, doc, choices.
 ---@return table[]

@@ -3,6 +3,11 @@
 local core = require "vmem.core"
 local options = require "vmem.options"
 local explain = require "vmem.explain"
+local frames = require "vmem.frames"
+
+require "vmem.memory"
+require "vmem.program"
+require "vmem.maps"
 
 local Machine, Process = core.Machine, core.Process
 local machine = {}
@@ -56,6 +61,11 @@ function Machine:options()
   return nest(self:_options())
 end
 
+--- What physical memory looks like now: which frames are free, in blocks of which
+--- orders, and what the others are used for. The result prints as a map.
+---@return vmem.Frames
+function Machine:frames() return frames.new(self:_frames()) end
+
 --- A new process with an empty address space.
 ---@param t? { name: string }
 ---@return vmem.Process
@@ -64,85 +74,6 @@ function Machine:spawn(t)
   if type(name) ~= "string" then error("spawn: name is a " .. type(name) .. ", but takes a string", 2) end
   return self:_spawn(name)
 end
-
-local prot_names = { none = "---" }
-
--- A length in bytes of a mapping: a number or a size text.
-local function length(what, v)
-  local n = options.bytes(v)
-  if not n then
-    error(("%s: length is %s, but takes bytes, or a text such as \"64KiB\""):format(what, tostring(v)), 3)
-  end
-  return n
-end
-
-local map_flags = { private = true, anonymous = true, fixed = true, hugetlb = true }
-
----@class vmem.MmapArguments
----@field length integer|string bytes
----@field prot? string of r, w, x; "rw" if left out
----@field flags? string of private, anonymous, fixed, hugetlb, joined by |
----@field addr? integer a hint, or the place if fixed
----@field page? integer|string bytes of a page of a hugetlb mapping
----@field name? string
-
---- Map anonymous memory. `length` in bytes; `prot` of r, w, x ("rw" if left out);
---- `flags` of private, anonymous, fixed, hugetlb; `page` the page size of a
---- hugetlb mapping ("2MiB"); `addr` a hint, or the place if fixed.
----@param t vmem.MmapArguments
----@return integer? address, string? message, string? code
-function Process:mmap(t)
-  if type(t) ~= "table" then error("mmap takes a table of arguments", 2) end
-  local fixed, huge = false, false
-  for k in pairs(t) do
-    if k ~= "length" and k ~= "prot" and k ~= "flags" and k ~= "addr" and k ~= "page" and k ~= "name" then
-      error(("mmap: there is no argument %s"):format(tostring(k)), 2)
-    end
-  end
-  for flag in (t.flags or "private|anonymous"):gmatch("[^|%s]+") do
-    if not map_flags[flag] then
-      error(("mmap: there is no flag %s (there are private, anonymous, fixed, hugetlb)"):format(flag), 2)
-    end
-    fixed, huge = fixed or flag == "fixed", huge or flag == "hugetlb"
-  end
-  local level = 0
-  if huge or t.page then
-    local g, want = self:geometry(), options.bytes(t.page or 0)
-    local bits, sizes = g.page_bits, {}
-    for k = 1, #g.levels - 1 do
-      bits = bits + g.levels[#g.levels + 1 - k]
-      sizes[#sizes + 1] = tostring(1 << bits)
-      if t.page == nil and k == 1 or want == 1 << bits then level = k end
-    end
-    if level == 0 and want ~= 1 << g.page_bits then
-      error(("mmap: page is %s, but this machine's large pages have %s bytes"):format(
-        tostring(t.page), #sizes > 0 and table.concat(sizes, " or ") or "no"), 2)
-    end
-  end
-  local prot = t.prot or "rw"
-  return self:_mmap(t.addr or 0, length("mmap", t.length), prot_names[prot] or prot, fixed, level, t.name or "")
-end
-
---- Unmap a range of pages; areas are split where it cuts them.
----@param addr integer
----@param n integer|string bytes
----@return true? ok, string? message, string? code
-function Process:munmap(addr, n) return self:_munmap(addr, length("munmap", n)) end
-
---- Change the protection of a range of pages.
----@param addr integer
----@param n integer|string bytes
----@param prot string of r, w, x; "none"
----@return true? ok, string? message, string? code
-function Process:mprotect(addr, n, prot)
-  return self:_mprotect(addr, length("mprotect", n), prot_names[prot] or prot)
-end
-
---- Move the break by n bytes (negative too).
----@param n integer|string
----@return integer? old the break before
----@return string? message, string? code
-function Process:sbrk(n) return self:_sbrk(length("sbrk", n)) end
 
 local function difference(after, before)
   local d = {}

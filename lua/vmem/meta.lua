@@ -24,16 +24,29 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field pwc? table<"l1"|"l2"|"l3"|"l4", { entries: integer, ways: integer }> # paging-structure caches
 ---@field cache? table<"l1"|"l1i"|"l1d"|"l2"|"l3"|"l4", vmem.CacheOptions>|{ straddle: "each"|"once" }
 ---@field dram? vmem.Size|{ size: vmem.Size, latency: integer } # main memory
----@field disk? { latency: integer } # cycles of a page read or written
+---@field disk? vmem.DiskOptions
 ---@field swap? vmem.Size # 0: none
+---@field swap_readahead? integer # slots
 ---@field policy? string # which page loses its frame: "fifo", "lru", "clock", "random"
 ---@field frames? string # how free frames are kept
 ---@field resident? integer # pages in frames at once, of all processes; 0: as many as fit
+---@field reclaim? { low: integer, high: integer } # free frames: evict in the background below low, up to high
+---@field overcommit? "always"|"heuristic"|"strict" # what mmap may promise
+---@field overcommit_ratio? integer # percent of memory that strict adds to swap
+---@field zero_frame? boolean # reads of untouched memory share one frame
+---@field stack? vmem.Size # that a growing stack may have
 ---@field young_flush? boolean # clearing a reference bit drops the page's TLB entries, too
----@field kernel? { fault: integer, zero: integer, switch: integer } # cycles
+---@field kernel? { fault: integer, zero: integer, copy: integer, fork: integer, call: integer, switch: integer } # cycles
 ---@field seed? integer # of random policies
 ---@field shortcuts? boolean # false: the plain path for every access, which counts the same more slowly
 ---@field vectors? boolean # false: no vector instructions; counts the same
+
+---@class vmem.DiskOptions
+---@field size? vmem.Size # for files
+---@field latency? integer # cycles of a page read or written
+---@field readahead? integer # pages of a file
+---@field bad_reads? integer # each n-th read fails
+---@field bad_writes? integer
 
 ---@class vmem.PagingOptions
 ---@field enabled? boolean # false: a virtual address is a physical one
@@ -101,19 +114,188 @@ function Machine:check() end
 ---@return table
 function Machine:options() end
 
----Frames and swap.
+---Frames and swap; prints as /proc/meminfo does.
 ---@return vmem.MemoryInfo
 function Machine:meminfo() end
+
+---Counters of the kernel under the names of /proc/vmstat.
+---@return vmem.Text # with the counters by name
+function Machine:vmstat() end
+
+---In pages, but for `page` and `host_bytes`.
+---Call a function with each event of a type, in order, when the call that caused
+---it is done (a replay stops for them now and then). It may use the machine; what
+---that causes is told afterwards. Its error is raised from the call that caused
+---the event; the events behind wait for the next call.
+---@param name vmem.EventName|vmem.EventName[]
+---@param f fun(event: vmem.Event)
+---@return vmem.Listener listener
+function Machine:on(name, f) end
+
+---End a listener.
+---@param listener vmem.Listener
+---@return boolean was_on
+function Machine:off(listener) end
+
+---A listener that is on; ends with its scope (`local l <close> = m:on(…)`), too.
+---@class vmem.Listener
+
+---Keep the last events from now on, and forget those kept before; false: keep none.
+---@param t? { size?: integer, only?: vmem.EventName|vmem.EventName[] }|false # 65536 events, of all types
+function Machine:trace_events(t) end
+
+---The events that are kept, the oldest first.
+---@return vmem.Event[] events
+---@return integer dropped # older ones that there was no room for
+function Machine:events() end
+
+---Write the events that are kept as a Chrome trace file, which Perfetto opens.
+---@param path string
+---@param t? { rate?: number } # cycles a second, for the time scale; 1e9
+---@return true? ok
+---@return string? message
+---@return string? code
+function Machine:save_events(path, t) end
+
+---@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"
+
+---What every event has; docs/reference.md lists what each type has besides.
+---@class vmem.Event
+---@field type vmem.EventName
+---@field clock integer # cycles; of a fault, when it was dealt with
+---@field pid integer # 0: nobody's
+---@field cpu integer
+---@field addr? integer
+---@field lost? integer # events before this one that there was no memory to keep for listeners
+---@field [string] integer|string|boolean
 
 ---@class vmem.MemoryInfo
 ---@field page integer # bytes
 ---@field frames integer
----@field free integer # frames
----@field resident integer # pages of processes in frames
+---@field free integer
+---@field resident integer # of processes and files, under the policy or locked
+---@field anonymous integer # private pages, large ones too
+---@field cached integer # of files and shared memory
+---@field shared integer # of shared memory
+---@field mapped integer # of files, that processes map
+---@field dirty integer # of files, to be written back
+---@field locked integer
 ---@field tables integer # frames that hold page tables
 ---@field swap integer # slots
 ---@field swap_used integer # slots
+---@field swap_cached integer # in memory with a slot that holds the same
+---@field committed integer # promised to mappings
+---@field commit_limit? integer # with overcommit = "strict"
 ---@field host_bytes integer # host memory behind the simulated DRAM
+
+---A file on the simulated disk: made, or given new content, or, without content,
+---opened.
+---@param name string # 1 to 63 bytes
+---@param content? string|{ host: string } # bytes, or the path of a file of the host
+---@param mode? "r"|"rw" # r: it can't be written, nor mapped shared and writable
+---@return vmem.File? file
+---@return string? message
+---@return string? code # ENOENT, ENOSPC, EFBIG
+function Machine:file(name, content, mode) end
+
+---The files that have a name.
+---@return { name: string, size: integer, cached: integer, dirty: integer }[] # bytes, pages, pages
+function Machine:files() end
+
+---Write every dirty page of every file to the disk.
+---@return true? ok
+---@return string? message
+---@return string? code # EIO
+function Machine:sync() end
+
+---@class vmem.Segment
+---@field addr? integer # where it goes; shared objects leave it out
+---@field bytes? string
+---@field bss? vmem.Size # zeros behind the bytes
+---@field prot? string
+---@field name? string
+
+---@class vmem.Image
+---@field entry? integer # of the first instruction; the start of the text
+---@field text? vmem.Segment|string # "rx", at 0x400000 where there is room, or 0x08048000, or the second page
+---@field data? vmem.Segment|string # "rw", on the page behind the text
+---@field bss? vmem.Size # zeros behind the data
+---@field segments? vmem.Segment[] # further ones
+---@field libs? vmem.Segment[] # shared objects, each at a place that the kernel finds
+---@field stack? vmem.Size # bytes mapped at first; it grows
+
+---Put a program on the disk, for Process:execve.
+---@param name string
+---@param image vmem.Image
+---@return vmem.File? file
+---@return string? message
+---@return string? code
+function Machine:program(name, image) end
+
+---A file of the simulated disk. Reading and writing are done from outside of the
+---machine: programs see them at once, and nothing is counted. A handle keeps a file
+---that was unlinked.
+---@class vmem.File
+---@field name string
+---@field size integer # bytes
+---@field cached integer # pages in memory
+---@field dirty integer # pages to be written back
+---@field linked boolean # has it its name still?
+---@field closed boolean
+local File = {}
+
+---@param offset? integer # bytes; 0
+---@param n? integer # bytes; to the end
+---@return string bytes # fewer at the end
+function File:read(offset, n) end
+
+---@param offset integer # bytes; the file grows if it must
+---@param bytes string
+---@return true? ok
+---@return string? message
+---@return string? code # ENOSPC, EFBIG, EBADF
+function File:write(offset, bytes) end
+
+---Cut the file, or let it grow by zeros. Who touches a page behind the end gets SIGBUS.
+---@param size integer # bytes
+---@return true? ok
+---@return string? message
+---@return string? code # EFBIG
+function File:truncate(size) end
+
+---Write the file's dirty pages to the disk.
+---@return true? ok
+---@return string? message
+---@return string? code # EIO
+function File:sync() end
+
+---Take the name away; the file goes when nobody maps or holds it any more.
+function File:unlink() end
+
+---Let go of the handle.
+function File:close() end
+---What physical memory looks like now.
+---@return vmem.Frames
+function Machine:frames() end
+
+---@class vmem.FrameOrder # of blocks of 2^order frames
+---@field order integer
+---@field free_blocks integer # free runs cut into blocks aligned to their size, as large as can be
+---@field unusable number # share of free memory in blocks too small for a request of this order: 0 to 1
+
+---Prints as a map of memory.
+---@class vmem.Frames
+---@field count integer # of all frames
+---@field free integer
+---@field page integer # bytes of a frame
+---@field allocator string # bitmap or buddy
+---@field orders vmem.FrameOrder[] # from order 0 on
+---@field largest_run integer # free frames in a row
+---@field splits integer # blocks that a buddy allocator halved
+---@field merges integer # buddies that it put together
+---@field group integer # frames behind a character of the map
+---@field map string # a character for each group, by address: . free, letters as `legend` has them, # several uses
+---@field legend table<string, string>
 
 -- --- processes ----------------------------------------------------------------------
 
@@ -162,24 +344,29 @@ function Process:bind(name) end
 ---@class vmem.MmapArguments
 ---@field length vmem.Size
 ---@field prot? string # of r, w, x, or "none"; "rw"
----@field flags? string # of private, anonymous, fixed, hugetlb; "private|anonymous"
----@field addr? integer # a hint, or the place where flags say fixed
----@field page? vmem.Size # page size of a hugetlb mapping
----@field name? string # as areas() shows it
+---@field flags? string # private or shared, anonymous, fixed, fixed_noreplace, populate, noreserve, growsdown,
+---hugetlb, joined by "|"; "private|anonymous", or "private" with a file
+---@field addr? integer # a hint, or the place if fixed
+---@field page? vmem.Size # of a page of a hugetlb mapping
+---@field file? vmem.File # what to map
+---@field offset? vmem.Size # in the file, whole pages
+---@field name? string # as areas() and maps() show it
 
----Map anonymous memory, which is zero until it is written.
+---Map memory, anonymous or of a file. A write to private memory stays with the
+---process; one to shared memory is seen by all who map it, and by the file.
+---Fails as POSIX says: EINVAL, ENOMEM, EACCES, EBADF, EEXIST, EOVERFLOW.
 ---@param t vmem.MmapArguments
 ---@return integer? address
 ---@return string? message
 ---@return string? code
 function Process:mmap(t) end
 
----Unmap a range of pages; areas are split where it cuts them.
+---Unmap pages; areas are split where the range ends inside one.
 ---@param address integer
 ---@param length vmem.Size
 ---@return true? ok
 ---@return string? message
----@return string? code
+---@return string? code # EINVAL
 function Process:munmap(address, length) end
 
 ---Change the protection of a range of pages.
@@ -188,29 +375,86 @@ function Process:munmap(address, length) end
 ---@param prot string # of r, w, x, or "none"
 ---@return true? ok
 ---@return string? message
----@return string? code
+---@return string? code # EINVAL, ENOMEM, EACCES
 function Process:mprotect(address, length, prot) end
+
+---Grow, shrink or move a mapping; its pages are not copied.
+---@param address integer
+---@param old vmem.Size
+---@param new vmem.Size
+---@param t? { maymove?: boolean, addr?: integer } # maymove: anywhere, if it can't grow where it is;
+---addr: to this place, in place of what is there
+---@return integer? address
+---@return string? message
+---@return string? code # EINVAL, EFAULT, ENOMEM
+function Process:mremap(address, old, new, t) end
+
+---Say how memory will be used. dontneed: its pages go now; free: they need not be
+---written when they go; willneed: bring them in as far as frames are free;
+---sequential, random, normal: how much of a file is read ahead.
+---@param address integer
+---@param length vmem.Size
+---@param what "normal"|"random"|"sequential"|"willneed"|"dontneed"|"free"
+---@return true? ok
+---@return string? message
+---@return string? code # EINVAL, ENOMEM
+function Process:madvise(address, length, what) end
+
+---Write the dirty pages of shared mappings of files in the range to the disk.
+---@param address integer
+---@param length vmem.Size
+---@return true? ok
+---@return string? message
+---@return string? code # EINVAL, ENOMEM, EIO
+function Process:msync(address, length) end
+
+---Bring pages in and keep them in memory.
+---@param address integer
+---@param length vmem.Size
+---@return true? ok
+---@return string? message
+---@return string? code # EINVAL, ENOMEM
+function Process:mlock(address, length) end
+
+---Let pages be evicted again.
+---@param address integer
+---@param length vmem.Size
+---@return true? ok
+---@return string? message
+---@return string? code # EINVAL, ENOMEM
+function Process:munlock(address, length) end
+
+---Which pages are in memory.
+---@param address integer
+---@param length vmem.Size
+---@return string? pages # a byte a page, "\1" or "\0"
+---@return string? message
+---@return string? code # EINVAL, ENOMEM
+function Process:mincore(address, length) end
 
 ---Set the break, or ask for it.
 ---@param address? integer
 ---@return integer? break_
 ---@return string? message
----@return string? code
+---@return string? code # ENOMEM
 function Process:brk(address) end
 
 ---Move the break.
 ---@param n vmem.Size # bytes, negative too
 ---@return integer? old # the break before
 ---@return string? message
----@return string? code
+---@return string? code # ENOMEM
 function Process:sbrk(n) end
 
 ---@class vmem.Area
 ---@field start integer
 ---@field stop integer # the first byte behind it
 ---@field prot string # as in "rw-"
----@field flags string
+---@field flags string # as mmap takes them, and locked
 ---@field name string
+---@field page integer # bytes of its pages
+---@field file? string # what it maps
+---@field offset? integer # of its start in the file, bytes
 
 ---The areas of the address space, in order of addresses.
 ---@return vmem.Area[]
@@ -225,11 +469,40 @@ function Process:areas() end
 ---@field dirty? boolean
 ---@field accessed? boolean
 ---@field prot? string
+---@field mapped? integer # PTEs that map the frame
+---@field locked? boolean
 
 ---What the page table says of an address; nothing is counted.
 ---@param address integer
 ---@return vmem.Page
 function Process:page(address) end
+
+---The states of a range of pages, a letter each: "-" unallocated, "u" uncached, "c"
+---cached, "?" a PTE that set_state did not give.
+---@param start integer
+---@param stop integer # the first address behind the range
+---@return string letters
+function Process:pages(start, stop) end
+
+---The first address that is not the user's.
+---@return integer
+function Process:user_top() end
+
+---An object whose tostring is a text.
+---@class vmem.Text
+---@field text string
+
+---A picture of the address space, the highest address first.
+---@return vmem.Text # with `areas`
+function Process:map() end
+
+---The areas as /proc/PID/maps prints them.
+---@return vmem.Text # with `areas`
+function Process:maps() end
+
+---The areas with what of them is in memory, as /proc/PID/smaps prints them.
+---@return vmem.Text # with `areas`, each with `smap`, in bytes
+function Process:smaps() end
 
 ---Make one access and tell every step of it.
 ---@param address integer
@@ -285,15 +558,76 @@ function Process:machine() end
 ---@return boolean
 function Process:alive() end
 
----End the process and free its memory.
+---A copy of the process: pages are shared until one side writes.
+---@return vmem.Process? child
+---@return string? message
+---@return string? code # ENOMEM
+function Process:fork() end
+
+---A child in the same space, for which the process waits: it can't be used until the
+---child calls execve or exits.
+---@return vmem.Process? child
+---@return string? message
+---@return string? code
+function Process:vfork() end
+
+---A thread: a process in the same space.
+---@param name? string
+---@return vmem.Process? thread
+---@return string? message
+---@return string? code
+function Process:clone(name) end
+
+---Run another program, which Machine:program put on the disk: areas and pages go;
+---text and data are private mappings of the file, bss and heap demand-zero, argv and
+---envp are on the stack. On failure the process is as it was.
+---@param name string
+---@param argv? string[] # { name }
+---@param envp? string[] # of "NAME=value"
+---@return true? ok
+---@return string? message
+---@return string? code # ENOENT, ENOEXEC, ENOMEM, E2BIG
+function Process:execve(name, argv, envp) end
+
+---What execve set.
+---@return integer pc
+---@return integer sp
+function Process:registers() end
+
+---End the process and free its memory. It is a zombie until its parent waits for it;
+---its children are orphans, whom nobody needs to wait for.
 ---@param status? integer # 0
 function Process:exit(status) end
+
+---Ask for a child that has ended.
+---@param pid? integer # any child if left out
+---@return integer? pid
+---@return integer|string status # or a message
+---@return string? signal # that killed it; or a code: ECHILD, no such child; EAGAIN, none has ended yet
+function Process:wait(pid) end
+
+---The parent's pid; nil if the host made the process, or the parent has ended.
+---@return integer?
+function Process:parent() end
+
+---@return "running"|"blocked"|"zombie"|"reaped" state # blocked: waits for a vfork child
+---@return integer? status # once it has ended
+---@return string? signal # that killed it
+function Process:status() end
+
+---Give a signal to a function: it gets the fault, and returns true if it has mended
+---the cause, so that the access is tried again; else the process is killed. An error
+---in it is raised by the access, and the process lives.
+---@param signal "SIGSEGV"|"SIGBUS"
+---@param handler? fun(fault: vmem.Fault): boolean? # nil: the default, death
+---@return true
+function Process:sigaction(signal, handler) end
 
 ---Raised by an access that can't be served; prints as one line.
 ---@class vmem.Fault
 ---@field signal "SIGSEGV"|"SIGBUS"|"SIGKILL"
----@field code "MAPERR"|"ACCERR"|"ADRERR"|"UNKNOWN"|"OOM" # no area; no permission; a physical address beyond DRAM; a
----PTE that set_state did not give; memory used up
+---@field code "MAPERR"|"ACCERR"|"ADRERR"|"OBJERR"|"UNKNOWN"|"OOM" # no area; no permission; beyond DRAM, or beyond
+---the end of a file; the disk failed or is full; a PTE that set_state did not give; memory used up
 ---@field addr integer
 ---@field access "fetch"|"load"|"store"|"modify"
 ---@field pid integer

@@ -101,9 +101,10 @@ local run = {}
 function run.mmap(p, s, op)
     local size = s.g.span[op.level]
     local from, length = op.addr // size * size, round_up(op.length, size)
-    if from + length > s.g.top then return answer("ENOMEM", p:_mmap(from, length, op.prot, true, op.level, "")) end
+    local flags = "fixed|private|anonymous"
+    if from + length > s.g.top then return answer("ENOMEM", p:_mmap(from, length, op.prot, flags, op.level, "")) end
     local want = (s:cuts(from) or s:cuts(from + length)) and "EINVAL" or nil
-    if answer(want, p:_mmap(from, op.length, op.prot, true, op.level, "")) then
+    if answer(want, p:_mmap(from, op.length, op.prot, flags, op.level, "")) then
         s:map(from, from + length, op.prot, size)
     end
 end
@@ -129,8 +130,9 @@ end
 function run.mprotect(p, s, op)
     local to, whole = op.addr + round_up(op.length, s.g.page), true
     s:each_page(op.addr, to, function(page) whole = whole and page ~= nil end)
-    local bad = op.addr + op.length > s.g.top or s:cuts(op.addr) or s:cuts(to)
-    if answer(bad and "EINVAL" or not whole and "ENOMEM" or nil, p:mprotect(op.addr, op.length, op.prot)) then
+    local want = op.addr + op.length > s.g.top and "ENOMEM" or (s:cuts(op.addr) or s:cuts(to)) and "EINVAL"
+        or not whole and "ENOMEM" or nil
+    if answer(want, p:mprotect(op.addr, op.length, op.prot)) then
         s:each_page(op.addr, to, function(page) page.prot = op.prot end)
     end
 end

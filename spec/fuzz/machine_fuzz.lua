@@ -233,7 +233,7 @@ function fuzz.run(o, ops, t)
         end
         if not p:alive() then goto continue end
         if what == "mmap" then
-            assert(p:_mmap(op[3], op[4], op[5], true, op[6], ""))
+            assert(p:_mmap(op[3], op[4], op[5], "fixed|private|anonymous", op[6], ""))
         elseif what == "munmap" then
             assert(p:munmap(op[3], op[4]))
         elseif what == "mprotect" then
@@ -284,6 +284,7 @@ function fuzz.run_model(options, ops)
         elseif p.alive and what == "wild" then
             access(op[3], op[4], op[5])
         elseif p.alive then
+            m.count("kernel.calls")
             p[what](p, table.unpack(op, 3))
         end
     end

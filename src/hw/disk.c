@@ -1,5 +1,7 @@
 #include "disk.h"
 
+#include <errno.h>
+
 vm_status disk_init(disk *d, const vm_host *host, uint64_t blocks, unsigned block_bits, vm_error *e)
 {
     memset(d, 0, sizeof *d);
@@ -30,18 +32,39 @@ static bool disk_copy(dram *to, uint64_t to_at, const dram *from, uint64_t from_
     return true;
 }
 
-bool disk_read(disk *d, uint64_t block, dram *to, uint64_t pa)
+/* Is it this one's turn to fail? */
+static bool disk_fails(uint64_t every, uint64_t *turn)
 {
-    bool ok = disk_copy(to, pa, &d->bytes, block << d->block_bits, UINT64_C(1) << d->block_bits);
-    d->n.reads += ok;
-    return ok;
+    if (!every || ++*turn < every)
+        return false;
+    *turn = 0;
+    return true;
 }
 
-bool disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa)
+vm_status disk_read(disk *d, uint64_t block, dram *to, uint64_t pa, vm_error *e)
 {
-    bool ok = disk_copy(&d->bytes, block << d->block_bits, from, pa, UINT64_C(1) << d->block_bits);
-    d->n.writes += ok;
-    return ok;
+    if (VM_UNLIKELY(disk_fails(d->bad_reads, &d->read_turn))) {
+        d->n.read_errors++;
+        return vm_fail_sys(e, VM_REFUSED, EIO, "the disk can't read block %llu",
+                           (unsigned long long)block);
+    }
+    if (!disk_copy(to, pa, &d->bytes, block << d->block_bits, UINT64_C(1) << d->block_bits))
+        return vm_fail_nomem(e, "a page");
+    d->n.reads++;
+    return VM_OK;
+}
+
+vm_status disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa, vm_error *e)
+{
+    if (VM_UNLIKELY(disk_fails(d->bad_writes, &d->write_turn))) {
+        d->n.write_errors++;
+        return vm_fail_sys(e, VM_REFUSED, EIO, "the disk can't write block %llu",
+                           (unsigned long long)block);
+    }
+    if (!disk_copy(&d->bytes, block << d->block_bits, from, pa, UINT64_C(1) << d->block_bits))
+        return vm_fail_nomem(e, "a block of the disk");
+    d->n.writes++;
+    return VM_OK;
 }
 
 void disk_discard(disk *d, uint64_t block)

@@ -11,7 +11,9 @@
 
 #define DISK_COUNTERS(X)                                                                           \
     X(reads, "reads", "blocks", "blocks read")                                                     \
-    X(writes, "writes", "blocks", "blocks written")
+    X(writes, "writes", "blocks", "blocks written")                                                \
+    X(read_errors, "read_errors", "blocks", "reads that failed")                                   \
+    X(write_errors, "write_errors", "blocks", "writes that failed")
 
 typedef struct disk_counters {
 #define X(field, name, unit, doc) uint64_t field;
@@ -23,16 +25,18 @@ typedef struct disk {
     dram bytes; /* the content, in the same sparse form */
     uint64_t blocks;
     unsigned block_bits;
+    uint64_t bad_reads, bad_writes; /* each n-th one fails; 0: none */
+    uint64_t read_turn, write_turn; /* since the last that failed */
     disk_counters n;
 } disk;
 
 vm_status disk_init(disk *d, const vm_host *host, uint64_t blocks, unsigned block_bits,
                     vm_error *e);
 void disk_free(disk *d);
-/* Copy one block to or from DRAM at pa (aligned to it). False: host memory is
- * used up, and nothing is counted. */
-bool disk_read(disk *d, uint64_t block, dram *to, uint64_t pa);
-bool disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa);
+/* Copy one block to or from DRAM at pa (aligned to it). VM_NOMEM: host memory is
+ * used up; VM_REFUSED with EIO: the disk failed, as it was told to. */
+vm_status disk_read(disk *d, uint64_t block, dram *to, uint64_t pa, vm_error *e);
+vm_status disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa, vm_error *e);
 /* The content is no longer wanted. */
 void disk_discard(disk *d, uint64_t block);
 

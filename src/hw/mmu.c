@@ -279,6 +279,21 @@ void mmu_invalidate(mmu *m, uint64_t va, uint32_t asid)
             tlb_invalidate(&m->pwc[k], va >> m->g.shift[k], asid);
 }
 
+void mmu_forget_tables(mmu *m, uint64_t va, unsigned level, uint32_t asid)
+{
+    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[level];
+    for (unsigned k = 1; k <= level; k++) {
+        tlb *t = &m->pwc[k];
+        for (uint32_t i = 0; m->has_pwc[k] && i < tlb_sets(t) * t->ways;) {
+            uint64_t tag = t->e[i].tag, vpn = tlb_tag_vpn(tag);
+            bool gone = tag && tlb_tag_asid(tag) == asid &&
+                        vpn >> (m->g.shift[level] - m->g.shift[k]) == region &&
+                        tlb_invalidate(t, vpn, asid);
+            i += !gone; /* an ordered set closes the gap */
+        }
+    }
+}
+
 void mmu_flush_asid(mmu *m, uint32_t asid)
 {
     for (unsigned i = 0; i < m->tlb_count; i++)

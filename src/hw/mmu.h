@@ -144,6 +144,9 @@ vm_status mmu_use_memos(mmu *m, vm_error *e);
 
 /* Forget translations of the page at va in the asid's space, of every size. */
 void mmu_invalidate(mmu *m, uint64_t va, uint32_t asid);
+/* Forget the ways through the tables below the entry of va at this level, which are
+ * no longer there. */
+void mmu_forget_tables(mmu *m, uint64_t va, unsigned level, uint32_t asid);
 void mmu_flush_asid(mmu *m, uint32_t asid);
 void mmu_flush_all(mmu *m);
 const char *mmu_check(const mmu *m);

@@ -1,62 +1,72 @@
 /* kernel.h: the software half: processes, address spaces, areas, page faults,
- * swap and page replacement.
+ * files, swap and page replacement.
  *
- * Data flow of a fault: kernel_fault (fault.c) asks space_find_area (space.c)
- * and the permission, then takes a frame (reclaim.c), which may ask the policy
- * for a victim and write it to swap; then the PTE is set and the access is
- * tried again. Page tables are in simulated DRAM and nowhere else; what a
- * page's state is, its PTE says.
+ * Data flow of a fault: kernel_fault (fault.c) asks for the area and the
+ * permission, then serves the page: zeros, a page of a file (pagecache.c), one
+ * from swap, or a copy of a page that was shared (copy on write). Frames come
+ * from reclaim.c, which may ask the policy for a victim and write it to its
+ * place. Then the PTE is set and the access is tried again. Page tables are in
+ * simulated DRAM and nowhere else; what a page's state is, its PTE says, or, of
+ * files and shared memory, the object that its area maps.
  *
- * Invariants, walked by kernel_check
- *   - a present PTE of a base page names a FRAME_USER (or pinned) frame whose
- *     record names that PTE back; no two PTEs name one frame;
- *   - a PTE with a swap slot names a used slot that nothing else names;
- *   - areas of a space are sorted, page-aligned, not empty, do not overlap;
+ * Who holds a page is counted: the PTEs that map a frame (its reverse map), the
+ * PTEs that name a swap slot. A private page is written in place only by its
+ * last owner; everyone else gets a copy.
+ *
+ * Invariants, walked by kernel_check (check.c)
+ *   - a present PTE is one mapping of its frame and the frame has no others;
+ *   - a frame is free, or has a mapping, or belongs to a file or a swap slot;
+ *   - a writable PTE names a frame that nobody shares privately;
+ *   - a swap slot's users are the PTEs and shared pages that name it;
+ *   - areas do not overlap; no page is resident outside of all areas;
+ *   - what is promised (committed) is what the areas add up to;
  *   - no TLB entry disagrees with its PTE.
  */
 #ifndef VM_KERNEL_H
 #define VM_KERNEL_H
 
+#include "area.h"
+#include "file.h"
+#include "events.h"
 #include "frames.h"
 #include "swap.h"
 #include "../hw/hardware.h"
 
-/* --- areas and spaces ---------------------------------------------------------- */
-
-enum { AREA_GROWSDOWN = 1 };
-
-#define AREA_NAME 32
-
-/* vm_area_struct: one range, one protection, one backing (anonymous, for now). */
-typedef struct area {
-    uint64_t start, stop; /* bytes; stop is the first address behind it */
-    uint8_t prot;         /* PROT_R | PROT_W | PROT_X */
-    uint8_t flags;        /* AREA_ */
-    uint8_t level;        /* of its pages: 0 base pages, 1 and up large ones */
-    char name[AREA_NAME]; /* "heap", "stack", a file's name, or empty */
-} area;
+/* --- spaces and processes ------------------------------------------------------ */
 
 /* mm_struct */
 typedef struct space {
     uint32_t id;      /* never 0; index in kernel.spaces */
     uint32_t users;   /* processes that share it */
+    uint32_t owner;   /* pid of the first of them, which is charged for its pages */
     uint64_t root;    /* physical address of the root table; 0: none yet */
     uint64_t root_ok; /* 1 once the root is there (its address may be 0) */
     uint32_t asid;
     uint64_t asid_generation;
-    area *areas;
-    size_t area_count, area_cap;
+    area_tree areas;
+    area *spare; /* nodes for calls that must not fail halfway; by `next` */
+    size_t spares;
     uint64_t brk_start, brk;            /* the heap: brk_start <= brk */
     uint64_t resident, swapped, tables; /* pages, pages, frames of page tables */
+    uint64_t committed;                 /* pages that were promised */
+    uint64_t locked;                    /* pages of locked areas */
 } space;
 
 #define PROCESS_COUNTERS(X)                                                                        \
     X(minor_faults, "minor_faults", "faults", "page faults served without the disk")               \
     X(major_faults, "major_faults", "faults", "page faults that read the disk")                    \
     X(zero_fills, "zero_fills", "pages", "demand-zero pages made")                                 \
+    X(zero_maps, "zero_maps", "pages", "reads served by the shared page of zeros")                 \
+    X(cow_copies, "cow_copies", "pages", "pages copied because a write met a shared one")          \
+    X(cow_reuses, "cow_reuses", "pages", "pages made writable again for their last owner")         \
+    X(file_maps, "file_maps", "pages", "pages of files mapped that were in memory")                \
+    X(file_ins, "file_ins", "pages", "pages of files read from the disk")                          \
+    X(swap_maps, "swap_maps", "pages", "swapped pages found in memory")                            \
     X(swap_ins, "swap_ins", "pages", "pages read back from swap")                                  \
     X(swap_outs, "swap_outs", "pages", "dirty pages written to swap when they were evicted")       \
+    X(file_outs, "file_outs", "pages", "dirty pages written back to their files")                  \
     X(clean_drops, "clean_drops", "pages", "clean pages evicted without a write")                  \
+    X(stack_grows, "stack_grows", "faults", "faults that extended a stack")                        \
     X(spurious_faults, "spurious_faults", "faults",                                                \
       "faults where the page table already allowed the access")                                    \
     X(evictions, "evictions", "pages", "pages that lost their frame")
@@ -67,31 +77,65 @@ typedef struct process_counters {
 #undef X
 } process_counters;
 
+typedef enum process_state {
+    PROCESS_RUNNING,
+    PROCESS_BLOCKED, /* waits until its vfork child has a space of its own */
+    PROCESS_ZOMBIE,  /* has ended; its parent has not asked for the status yet */
+    PROCESS_REAPED,
+} process_state;
+
 typedef struct process {
-    uint32_t pid; /* 1 and up; index in kernel.processes */
-    space *space; /* NULL once it has ended */
+    uint32_t pid;    /* 1 and up; index in kernel.processes */
+    uint32_t parent; /* pid; 0: the host's own */
+    space *space;    /* NULL once it has ended */
+    process_state state;
     int exit_status;
+    const char *killed; /* name of the signal that ended it, or NULL */
+    uint32_t vfork_of;  /* pid of the parent that waits for this one, or 0 */
+    uint64_t pc, sp;    /* where execve put them */
     char name[AREA_NAME];
     process_counters n;
 } process;
 
 /* --- the kernel ------------------------------------------------------------------ */
 
+/* Who is charged for what happens to the space's pages. */
+#define SPACE_OWNER(k, s) ((k)->processes[(s)->owner])
+
+/* What may be promised: Linux's overcommit_memory 1, 0 and 2. */
+typedef enum overcommit { OVERCOMMIT_ALWAYS, OVERCOMMIT_HEURISTIC, OVERCOMMIT_STRICT } overcommit;
+
 typedef struct kernel_config {
     const policy_class *policy;
+    const frame_alloc_class *frames; /* who gives out free ones */
     uint64_t swap_slots;
+    uint64_t file_blocks;    /* of the disk, for files */
     uint64_t resident_limit; /* pages of all processes in frames at once; 0: as fit */
-    unsigned asid_bits;      /* 0: no ASIDs, a switch flushes */
-    bool young_flush;        /* clearing A also drops the TLB entries */
-    bool stamped;            /* references need no call: the policy reads bits, or stamps serve */
+    uint64_t low, high;      /* background reclaim begins below low free frames, ends at high */
+    uint64_t stack_limit;    /* bytes that a growing stack may have */
+    unsigned readahead;      /* pages of a file read after the one that faulted */
+    unsigned swap_readahead; /* slots read along with the one that faulted */
+    overcommit overcommit;
+    unsigned overcommit_ratio; /* percent of memory counted by OVERCOMMIT_STRICT */
+    unsigned asid_bits;        /* 0: no ASIDs, a switch flushes */
+    bool young_flush;          /* clearing A also drops the TLB entries */
+    bool stamped;              /* references need no call: the policy reads bits, or stamps serve */
+    bool zero_frame;           /* reads of untouched memory share one page of zeros */
     uint64_t seed;
 } kernel_config;
 
 #define KERNEL_COUNTERS(X)                                                                         \
     PROCESS_COUNTERS(X)                                                                            \
     X(faults, "faults", "faults", "faults that reached the kernel")                                \
+    X(calls, "calls", "calls", "system calls; whoever makes one for a program counts it")          \
+    X(forks, "forks", "calls", "address spaces copied by fork")                                    \
+    X(fork_pages, "fork_pages", "entries", "entries of page tables copied by fork")                \
+    X(background, "background", "pages", "of the evictions, those made before memory was short")   \
+    X(readaheads, "readaheads", "pages", "pages read before they were asked for")                  \
+    X(oom_kills, "oom_kills", "processes", "processes killed because memory and swap ran out")     \
     X(switches, "switches", "switches", "changes of the address space that is running")            \
     X(asid_rollovers, "asid_rollovers", "flushes", "times that ASIDs ran out and all was flushed") \
+    X(flushes, "flushes", "flushes", "times that all translations of a space were dropped")        \
     X(shootdowns, "shootdowns", "pages", "translations invalidated because a PTE changed")
 
 typedef struct kernel_counters {
@@ -108,22 +152,29 @@ typedef struct kernel {
     uint64_t low_frames; /* frames that a PTE can name; page tables live behind
                             them where there is more memory than that */
     swap_area swap;
+    pool blocks; /* of the disk, behind the swap area: those of files */
     policy *pol;
     process **processes; /* by pid; [0] unused */
     size_t process_count, process_cap;
     space **spaces; /* by id; [0] unused */
     size_t space_count, space_cap;
+    file **files; /* by id; [0] unused, and NULL where there was one */
+    size_t file_count, file_cap;
     space *running;
     uint64_t asid_generation;
     uint32_t next_asid;
-    uint64_t resident; /* pages in frames under the policy */
+    uint64_t resident;  /* frames under the policy, or locked */
+    uint64_t committed; /* pages promised to all spaces */
+    uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
+    uint8_t *copy;      /* one page on the host, on its way between two frames */
     kernel_counters n;
+    event_log events;
 } kernel;
 
 /* Why a process can't go on: what a signal would carry. */
 typedef struct fault_info {
     const char *signal; /* "SIGSEGV", "SIGBUS", "SIGKILL" */
-    const char *code;   /* "MAPERR", "ACCERR", "OOM", ... */
+    const char *code;   /* "MAPERR", "ACCERR", "ADRERR", "OBJERR", "OOM", ... */
     uint64_t addr;
     access_kind access;
     uint32_t pid;
@@ -132,53 +183,164 @@ typedef struct fault_info {
 vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel_config *cfg,
                       vm_error *e);
 void kernel_free(kernel *k);
-const char *kernel_check(kernel *k);
+const char *kernel_check(kernel *k); /* check.c */
 
 /* process.c */
 vm_status process_new(kernel *k, const char *name, process **out, vm_error *e);
-/* A thread: shares the other's space. */
-vm_status process_share(kernel *k, process *with, const char *name, process **out, vm_error *e);
-/* End it: all its frames, tables and slots come back with the last user. */
-void process_exit(kernel *k, process *p, int status);
+/* A copy of the process: pages are shared until one side writes. */
+vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e);
+/* A process in the same space: a thread, or, with vfork, a child for which the
+ * parent waits until it calls execve or exits. */
+vm_status process_share(kernel *k, process *with, const char *name, bool vfork, process **out,
+                        vm_error *e);
+/* End it: its frames, tables and slots come back with the last user; children are
+ * orphans. `signal` is the one that killed it, or NULL. */
+void process_exit(kernel *k, process *p, int status, const char *signal);
+/* A child that has ended, of this pid or (0) any: it is reaped. Errors: ECHILD, no
+ * such child; EAGAIN, none has ended yet. */
+vm_status process_wait(kernel *k, process *p, uint32_t pid, process **out, vm_error *e);
 /* Forget the program: all areas and pages go, the process stays. */
 void process_clear(kernel *k, process *p);
 process *process_find(const kernel *k, uint32_t pid); /* live or ended; NULL: never was */
+/* Give the process the space, or none, in place of its own. */
+void process_take_space(kernel *k, process *p, space *s);
+vm_status space_new(kernel *k, space **out, vm_error *e);
+void space_drop(kernel *k, space *s);
 /* Make the process's space the running one. */
 void kernel_switch(kernel *k, process *p);
 
+/* exec.c: execve */
+typedef struct exec_segment {
+    uint64_t addr;
+    uint64_t file_bytes; /* from the file, at offset; 0: none */
+    uint64_t bytes;      /* in all; what is more than the file's is zeros (bss) */
+    unsigned prot;
+    file *file;
+    uint64_t offset; /* of the segment in the file, congruent to addr in the page */
+    bool anywhere;   /* a shared object: addr is ignored, a place is found */
+    const char *name;
+} exec_segment;
+
+typedef struct exec_image {
+    const char *name;
+    const exec_segment *segments;
+    size_t segment_count;
+    uint64_t entry;
+    uint64_t stack; /* bytes mapped at first; it grows */
+    const char *const *argv, *const *envp;
+    size_t argc, envc;
+} exec_image;
+
+/* Another program in the process: its areas go, the image's are mapped; arguments
+ * and environment are put on the stack, pc and sp set. Nothing is brought in but the
+ * stack's top. On failure the process is as it was: ENOEXEC, ENOMEM, E2BIG, ... */
+vm_status process_exec(kernel *k, process *p, const exec_image *image, vm_error *e);
+
 /* space.c: areas; addresses and lengths in bytes, page-aligned inside */
-size_t space_find_index(const space *s, uint64_t va); /* of the first area that ends above va */
-area *space_find_area(const space *s, uint64_t va);   /* NULL: none holds va */
-uint64_t space_user_top(const kernel *k);             /* first address users can't have */
-/* Place of `length` free bytes, top-down from below the stack; 0: none. */
-uint64_t space_find_gap(const kernel *k, const space *s, uint64_t length, uint64_t align);
+uint64_t space_user_top(const kernel *k); /* first address users can't have */
 typedef struct map_request {
     uint64_t addr; /* where, if fixed; else a hint or 0 */
     uint64_t length;
     unsigned prot;
-    bool fixed;    /* replaces what is there */
-    uint8_t flags; /* AREA_ */
-    uint8_t level; /* of its pages */
+    bool fixed;     /* at addr, in place of what is there */
+    bool noreplace; /* with fixed: EEXIST if something is there */
+    uint8_t flags;  /* AREA_ */
+    uint8_t level;  /* of its pages */
+    file *file;     /* NULL: anonymous, and if AREA_SHARED a new object of shared memory */
+    uint64_t offset;
     const char *name;
 } map_request;
-/* errors: VM_REFUSED with EINVAL, ENOMEM; the address comes in *at */
+/* errors: VM_REFUSED with EINVAL, ENOMEM, EEXIST, EOVERFLOW; the address comes in *at */
 vm_status space_map(kernel *k, space *s, const map_request *r, uint64_t *at, vm_error *e);
 vm_status space_unmap(kernel *k, space *s, uint64_t addr, uint64_t length, vm_error *e);
 vm_status space_protect(kernel *k, space *s, uint64_t addr, uint64_t length, unsigned prot,
                         vm_error *e);
-/* Move an area's pages; the new range must be free or part of the old one. */
-vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, uint64_t to,
-                      uint64_t new_length, vm_error *e);
-/* Set the break; the new one comes in *brk, unchanged on refusal, as Linux does. */
+/* Set the break; unchanged on refusal. */
 vm_status space_set_brk(kernel *k, space *s, uint64_t brk, vm_error *e);
+/* A stack's area ends at or above va, near enough to grow to it: grow it. */
+bool space_grow_stack(kernel *k, space *s, uint64_t va);
+/* For calls that change many areas: nodes, so that they can't fail halfway. */
+vm_status space_reserve(kernel *k, space *s, size_t nodes, vm_error *e);
+void space_split(kernel *k, space *s, uint64_t at);
+void space_merge(kernel *k, space *s, uint64_t start, uint64_t stop);
+void space_clear(kernel *k, space *s, uint64_t start, uint64_t stop);
+void space_insert(kernel *k, space *s, const area *like);
+/* A free place of the mapped region, top down; 0: there is none. */
+uint64_t space_gap(const kernel *k, const space *s, uint64_t length, uint64_t align);
+bool space_covered(const space *s, uint64_t start, uint64_t stop);
+/* Page-align the length; refuses what is not a range of pages of the space, with the
+ * error `beyond` if it ends beyond the user's part. */
+vm_status space_range(const kernel *k, const space *s, const char *call, int beyond, uint64_t addr,
+                      uint64_t *length, vm_error *e);
+/* May so many pages more be promised? ENOMEM. */
+vm_status kernel_may_commit(const kernel *k, uint64_t pages, const char *call, vm_error *e);
+/* Every attribute of the areas in a range: `change` is called for each, whole ones only. */
+typedef void area_change(kernel *k, space *s, area *a, void *ud);
+void space_change(kernel *k, space *s, uint64_t start, uint64_t stop, area_change *change,
+                  void *ud);
+
+/* remap.c: move an area's pages, or grow and shrink it where it is. `to`: the new
+ * place, or 0: with `may_move` anywhere. Errors: EINVAL, EFAULT, ENOMEM. */
+vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, uint64_t to,
+                      uint64_t new_length, bool may_move, uint64_t *at, vm_error *e);
+
+/* advice.c: what programs say of their memory */
+typedef enum advice {
+    ADVICE_NORMAL,
+    ADVICE_RANDOM,
+    ADVICE_SEQUENTIAL,
+    ADVICE_WILLNEED,
+    ADVICE_DONTNEED,
+    ADVICE_FREE,
+    ADVICES
+} advice;
+extern const char *const advice_names[ADVICES];
+vm_status space_advise(kernel *k, process *p, uint64_t addr, uint64_t length, advice what,
+                       vm_error *e);
+vm_status space_sync(kernel *k, space *s, uint64_t addr, uint64_t length, vm_error *e);
+vm_status space_lock(kernel *k, process *p, uint64_t addr, uint64_t length, bool lock, vm_error *e);
+/* Bring the pages of a range in at once. VM_FAULT as for an access. */
+vm_status space_populate(kernel *k, process *p, uint64_t addr, uint64_t length, fault_info *info,
+                         vm_error *e);
+/* One byte a page into `out`: is it in memory? */
+vm_status space_incore(kernel *k, space *s, uint64_t addr, uint64_t length, uint8_t *out,
+                       vm_error *e);
 
 /* fault.c */
 /* Serve a fault: VM_OK means try again; VM_FAULT fills *info; else an error. */
 vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu_fault why,
                        fault_info *info, vm_error *e);
+/* Bring the page of an area into memory without an access; `info` as for a fault. */
+vm_status kernel_populate(kernel *k, process *p, uint64_t va, fault_info *info, vm_error *e);
+
+/* pagecache.c: files and shared memory */
+vm_status file_new(kernel *k, const char *name, bool memory, file **out, vm_error *e);
+file *file_find(const kernel *k, const char *name);
+void file_get(file *f);
+void file_put(kernel *k, file *f); /* the last one to let go of a file without a name ends it */
+void file_unlink(kernel *k, file *f);
+vm_status file_truncate(kernel *k, file *f, uint64_t size, vm_error *e);
+/* Bytes as programs see them, from outside of the machine: nothing is counted. */
+void file_read(kernel *k, const file *f, uint64_t offset, void *to, size_t n);
+vm_status file_write(kernel *k, file *f, uint64_t offset, const void *from, size_t n, vm_error *e);
+/* Write dirty pages of the range back; shared memory has no such place, and stays. */
+vm_status file_sync(kernel *k, file *f, uint64_t first, uint64_t pages, vm_error *e);
+uint64_t file_dirty(const kernel *k, const file *f); /* pages */
+/* The frame of a page, brought in if it must; *major: the disk was read. VM_REFUSED with
+ * EIO: it can't be read. VM_FAULT: no memory. */
+vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *major, vm_error *e);
+/* The page will be written: it needs a block. VM_REFUSED with ENOSPC. */
+vm_status file_make_room(kernel *k, file *f, uint64_t index, vm_error *e);
+/* Read pages behind one that was missed into free frames. */
+void file_readahead(kernel *k, file *f, uint64_t index, unsigned pages);
+/* The page leaves memory; it was written back if it had to be. */
+void file_drop_frame(kernel *k, file *f, uint64_t index);
+
 /* tables.c */
 /* Release the page or swap slot behind a PTE and clear it. */
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at);
+/* The same for all of a range. */
+void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop);
 /* The first address at or after va, below stop, whose PTE is not zero, or stop. */
 uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_t stop,
                            pt_place *at);
@@ -189,30 +351,97 @@ void kernel_free_tables(kernel *k, space *s);
 /* Free the empty tables below the entry at pte_pa of this level, which a large page
  * is to take. */
 void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa);
+/* Fill the child's tables as fork does. */
+vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e);
 
 /* reclaim.c */
 policy_bits reclaim_bits(kernel *k); /* A and D bits, as the policy asks for them */
-/* A free frame, taken for `use` with contents zero; evicts if it must. VM_FAULT:
+/* n free frames, taken for `use` with contents zero; evicts if it must. VM_FAULT:
  * neither memory nor swap is left. */
 vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uint64_t *ppn,
                        vm_error *e);
 /* Evict pages until one more fits the limit of resident pages. */
 vm_status reclaim_make_room(kernel *k, vm_error *e);
+/* One frame for read-ahead, if one is free and none is short. */
+bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn);
+/* Does the page differ from its place on the disk? */
+bool reclaim_is_dirty(const kernel *k, uint32_t ppn);
+/* Write one page of a file back if it is dirty: VM_REFUSED with EIO. */
+vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e);
+
+/* page.c: who holds a page */
+/* The policy gets to know a page that came to this frame, which is filled in. */
+void page_enter(kernel *k, uint64_t ppn, uint64_t key);
+/* The PTE at pte_pa maps the frame from now on; the reverse map has room. */
+void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
+              unsigned prot);
+/* The PTE at pte_pa, of this value, maps the frame no longer; the page goes if
+ * nobody holds it. The PTE itself is the caller's. */
+void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte);
+/* A frame leaves memory with what is in it. */
+void page_free(kernel *k, uint64_t ppn);
+/* A slot lost a user. */
+void page_drop_slot(kernel *k, uint32_t slot);
+/* The frame no longer stands for its slot. */
+void page_forget_slot(kernel *k, frame *r);
+/* PTEs that map the private page or name its slot: one of them alone may write. */
+uint64_t page_holders(const kernel *k, const frame *r);
+/* What a PTE of the area that maps the frame may allow, if the page has `holders`. */
+unsigned page_prot(const area *a, const frame *r, uint64_t holders);
+/* One more mapping of the page is locked in memory, or one fewer. */
+void page_lock(kernel *k, uint64_t ppn);
+void page_unlock(kernel *k, uint64_t ppn);
+
+/* An event of the process and of the machine */
+#define KERNEL_COUNT(k, p, field) ((k)->n.field++, (p)->n.field++)
 
 VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.page_bits; }
+VM_INLINE uint64_t kernel_vpn(const kernel *k, uint64_t va)
+{
+    return (va & low_mask(k->hw->mmu.g.va_bits)) >> k->hw->mmu.g.page_bits;
+}
+/* Can the space have anything in a TLB? One whose ASID is from before the last
+ * rollover has not, and without ASIDs only the running one has. */
+VM_INLINE bool kernel_may_cache(const kernel *k, const space *s)
+{
+    return s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running);
+}
+/* Tell of an event; the arguments are as its row in events.h says. */
+VM_INLINE void kernel_emit(kernel *k, event_type type, uint32_t pid, uint64_t addr, uint64_t a,
+                           uint64_t b)
+{
+    if (events_want(&k->events, type))
+        events_put(&k->events, type, pid, addr, a, b);
+}
 /* A PTE changed: no TLB may know the old one. */
 VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
 {
-    /* A space whose ASID is from before the last rollover has nothing cached, and
-     * without ASIDs only the running one has. */
-    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
+    if (kernel_may_cache(k, s))
         mmu_invalidate(&k->hw->mmu, va, s->asid);
     k->n.shootdowns++;
+    kernel_emit(k, KEVENT_SHOOTDOWN, s->owner, va, 1, 0);
 }
 
+/* Anonymous pages are known by where they were first, those of files by their place. */
 VM_INLINE uint64_t kernel_page_key(const space *s, uint64_t vpn)
 {
-    return (uint64_t)s->id << 48 | vpn;
+    return (uint64_t)s->id << 45 | vpn;
+}
+VM_INLINE uint64_t kernel_file_key(const file *f, uint64_t index)
+{
+    return UINT64_C(1) << 63 | (uint64_t)f->id << 32 | index;
+}
+/* Where an area's page is in its file. */
+VM_INLINE uint64_t area_index(const kernel *k, const area *a, uint64_t va)
+{
+    return (va - a->start + a->offset) >> k->hw->mmu.g.page_bits;
+}
+/* Do writes stay with the process, so that pages are shared only until then? */
+VM_INLINE bool area_is_private(const area *a) { return !(a->flags & AREA_SHARED); }
+/* The protection that the area's PTEs may have. */
+VM_INLINE unsigned area_pte_prot(const area *a)
+{
+    return (a->prot & (PROT_R | PROT_W | PROT_X)) | PROT_USER;
 }
 
 #endif

@@ -1,6 +1,10 @@
-/* process.c: processes, their spaces, which of them runs; and the kernel as a
- * whole: its making, its end, its invariants.
+/* process.c: processes and their spaces: made, copied, ended, waited for; which of
+ * them runs; and the kernel as a whole: its making and its end.
+ *
+ * A process's record outlives it, since the host may hold a handle; its space
+ * goes with the last process that uses it.
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "kernel.h"
@@ -14,7 +18,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->cfg = *cfg;
     k->asid_generation = 1;
     k->next_asid = 1;
-    k->process_count = k->space_count = 1;
+    k->process_count = k->space_count = k->file_count = 1;
     /* Without paging no frame is ever given out, however large memory is. */
     uint64_t count = hw->mmu.paging ? hw->mem.size >> hw->mmu.g.page_bits : 0;
     if (count > UINT32_MAX)
@@ -25,36 +29,62 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->low_frames = count < low ? count : low;
     policy_config pc = {
         .sets = 1, .slots = (uint32_t)count, .seed = cfg->seed, .bits = reclaim_bits(k)};
-    vm_status s = frames_init(&k->frames, host, count, e);
+    vm_status s = frames_init(&k->frames, host, cfg->frames, count, e);
     if (s == VM_OK)
         s = swap_init(&k->swap, host, cfg->swap_slots, e);
     if (s == VM_OK)
+        s = pool_init(&k->blocks, host, cfg->file_blocks, "the map of the disk", e);
+    if (s == VM_OK)
         s = policy_new(host, cfg->policy, &pc, &k->pol, e);
+    if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))
+        s = vm_fail_nomem(e, "the kernel");
+    k->zero_ppn = FRAME_NONE;
+    if (s == VM_OK && cfg->zero_frame && count)
+        s = reclaim_take(k, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
+    if (s == VM_FAULT)
+        s = vm_fail(e, VM_INVALID, "dram.size has no room for the page of zeros");
     if (s != VM_OK)
         kernel_free(k);
     return s;
+}
+
+static void space_free(kernel *k, space *s)
+{
+    for (area *a = s->areas.first, *next; a; a = next) {
+        next = a->next;
+        host_free(k->host, a, sizeof *a);
+    }
+    for (area *a = s->spare, *next; a; a = next) {
+        next = a->next;
+        host_free(k->host, a, sizeof *a);
+    }
+    host_free(k->host, s, sizeof *s);
 }
 
 void kernel_free(kernel *k)
 {
     for (size_t i = 1; i < k->process_count; i++)
         host_free(k->host, k->processes[i], sizeof(process));
-    for (size_t i = 1; i < k->space_count; i++) {
-        space *s = k->spaces[i];
-        if (s)
-            host_free(k->host, s->areas, s->area_cap * sizeof *s->areas);
-        host_free(k->host, s, sizeof *s);
+    for (size_t i = 1; i < k->space_count; i++)
+        if (k->spaces[i])
+            space_free(k, k->spaces[i]);
+    for (size_t i = 1; i < k->file_count; i++) {
+        if (k->files[i])
+            file_free_table(k->files[i], k->host);
+        host_free(k->host, k->files[i], sizeof(file));
     }
     host_free(k->host, k->processes, k->process_cap * sizeof *k->processes);
     host_free(k->host, k->spaces, k->space_cap * sizeof *k->spaces);
-    k->process_count = k->space_count = 1;
-    k->processes = NULL;
-    k->spaces = NULL;
-    k->process_cap = k->space_cap = 0;
+    host_free(k->host, k->files, k->file_cap * sizeof *k->files);
+    host_free(k->host, k->copy, kernel_page(k));
     policy_delete(k->pol);
-    k->pol = NULL;
     swap_free(&k->swap);
+    pool_free(&k->blocks);
     frames_free(&k->frames);
+    const vm_host *host = k->host;
+    memset(k, 0, sizeof *k);
+    k->host = host;
+    k->process_count = k->space_count = k->file_count = 1;
 }
 
 process *process_find(const kernel *k, uint32_t pid)
@@ -62,7 +92,9 @@ process *process_find(const kernel *k, uint32_t pid)
     return pid > 0 && pid < k->process_count ? k->processes[pid] : NULL;
 }
 
-static vm_status process_space(kernel *k, space **out, vm_error *e)
+/* --- spaces ---------------------------------------------------------------------- */
+
+static vm_status space_make(kernel *k, space **out, vm_error *e)
 {
     uint32_t id = 1; /* ids of spaces that have ended are taken again */
     while (id < k->space_count && k->spaces[id])
@@ -84,25 +116,59 @@ static vm_status process_space(kernel *k, space **out, vm_error *e)
     return VM_OK;
 }
 
-static void process_drop_space(kernel *k, space *s)
+void space_drop(kernel *k, space *s)
 {
     if (--s->users)
         return;
-    pt_place at;
-    uint64_t top = space_user_top(k);
-    for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
-        kernel_release(k, s, va, &at);
-        va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
-    }
-    if (s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running))
+    space_clear(k, s, 0, space_user_top(k));
+    if (kernel_may_cache(k, s))
         mmu_flush_asid(&k->hw->mmu, s->asid);
     kernel_free_tables(k, s);
     if (k->running == s)
         k->running = NULL;
     k->spaces[s->id] = NULL;
-    host_free(k->host, s->areas, s->area_cap * sizeof *s->areas);
-    host_free(k->host, s, sizeof *s);
+    space_free(k, s);
 }
+
+vm_status space_new(kernel *k, space **out, vm_error *e)
+{
+    uint64_t pte_pa; /* the root table at once: a machine too small for it says so now */
+    vm_status st = space_make(k, out, e);
+    if (st != VM_OK)
+        return st;
+    if (k->hw->mmu.paging)
+        st = kernel_make_tables(k, *out, 0, k->hw->mmu.g.levels - 1, &pte_pa, e);
+    if (st != VM_OK)
+        space_drop(k, *out);
+    return st;
+}
+
+/* The parent's areas, pages and tables, in a space of its own. */
+static vm_status space_copy(kernel *k, space *from, space **out, vm_error *e)
+{
+    vm_status st = kernel_may_commit(k, from->committed, "fork", e);
+    if (st == VM_OK)
+        st = space_new(k, out, e);
+    if (st != VM_OK)
+        return st;
+    space *to = *out;
+    to->owner = from->owner; /* until the child is there */
+    to->brk_start = from->brk_start;
+    to->brk = from->brk;
+    st = space_reserve(k, to, from->areas.count, e);
+    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
+        area copy = *a;
+        copy.flags &= (uint8_t)~AREA_LOCKED; /* locks are not inherited */
+        space_insert(k, to, &copy);
+    }
+    if (st == VM_OK)
+        st = kernel_copy_tables(k, from, to, e);
+    if (st != VM_OK)
+        space_drop(k, to);
+    return st;
+}
+
+/* --- processes --------------------------------------------------------------------- */
 
 static vm_status process_make(kernel *k, space *s, const char *name, process **out, vm_error *e)
 {
@@ -121,56 +187,139 @@ static vm_status process_make(kernel *k, space *s, const char *name, process **o
     return VM_OK;
 }
 
+static vm_status process_no_memory(const kernel *k, vm_error *e)
+{
+    return vm_fail(e, VM_INVALID,
+                   "dram.size is %llu: no room for the root page table of a process (%llu bytes)",
+                   (unsigned long long)k->hw->mem.size,
+                   (unsigned long long)pt_table_bytes(&k->hw->mmu.g, k->hw->mmu.g.levels - 1));
+}
+
 vm_status process_new(kernel *k, const char *name, process **out, vm_error *e)
 {
     space *s = NULL;
-    vm_status st = process_space(k, &s, e);
+    vm_status st = space_new(k, &s, e);
+    if (st == VM_FAULT)
+        return process_no_memory(k, e);
     if (st != VM_OK)
         return st;
-    uint64_t pte_pa; /* the root table at once: a machine too small for it says so now */
-    if (k->hw->mmu.paging)
-        st = kernel_make_tables(k, s, 0, k->hw->mmu.g.levels - 1, &pte_pa, e);
-    if (st == VM_FAULT)
-        st = vm_fail(e, VM_INVALID,
-                     "dram.size is %llu: no room for the root page table of a process (%llu bytes)",
-                     (unsigned long long)k->hw->mem.size,
-                     (unsigned long long)pt_table_bytes(&k->hw->mmu.g, k->hw->mmu.g.levels - 1));
-    if (st == VM_OK)
-        st = process_make(k, s, name, out, e);
+    st = process_make(k, s, name, out, e);
     if (st != VM_OK)
-        process_drop_space(k, s);
+        space_drop(k, s);
+    else
+        s->owner = (*out)->pid;
     return st;
 }
 
-vm_status process_share(kernel *k, process *with, const char *name, process **out, vm_error *e)
+vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e)
+{
+    space *s;
+    vm_status st = space_copy(k, parent->space, &s, e);
+    if (st == VM_FAULT)
+        return vm_fail_sys(e, VM_REFUSED, ENOMEM, "fork: no memory for the child's page tables");
+    if (st != VM_OK)
+        return st;
+    st = process_make(k, s, parent->name, out, e);
+    if (st != VM_OK) {
+        space_drop(k, s);
+        return st;
+    }
+    s->owner = (*out)->pid;
+    (*out)->parent = parent->pid;
+    (*out)->pc = parent->pc;
+    (*out)->sp = parent->sp;
+    k->n.forks++;
+    kernel_emit(k, KEVENT_FORK, parent->pid, 0, (*out)->pid, 0);
+    return VM_OK;
+}
+
+vm_status process_share(kernel *k, process *with, const char *name, bool vfork, process **out,
+                        vm_error *e)
 {
     vm_status st = process_make(k, with->space, name, out, e);
-    if (st == VM_OK)
-        with->space->users++;
-    return st;
+    if (st != VM_OK)
+        return st;
+    with->space->users++;
+    (*out)->parent = with->pid;
+    (*out)->pc = with->pc;
+    (*out)->sp = with->sp;
+    if (vfork) {
+        (*out)->vfork_of = with->pid;
+        with->state = PROCESS_BLOCKED;
+    }
+    return VM_OK;
 }
 
-void process_exit(kernel *k, process *p, int status)
+/* The parent that waits for a vfork child goes on. */
+static void process_end_vfork(kernel *k, process *p)
+{
+    process *parent = process_find(k, p->vfork_of);
+    p->vfork_of = 0;
+    if (parent && parent->state == PROCESS_BLOCKED)
+        parent->state = PROCESS_RUNNING;
+}
+
+void process_take_space(kernel *k, process *p, space *s)
+{
+    space *old = p->space;
+    p->space = s;
+    if (s && !s->owner)
+        s->owner = p->pid;
+    space_drop(k, old);
+    process_end_vfork(k, p);
+}
+
+static void process_reap(process *p) { p->state = PROCESS_REAPED; }
+
+void process_exit(kernel *k, process *p, int status, const char *signal)
 {
     if (!p->space)
         return;
-    process_drop_space(k, p->space);
-    p->space = NULL;
+    process_take_space(k, p, NULL);
     p->exit_status = status;
+    p->killed = signal;
+    p->state = PROCESS_ZOMBIE;
+    kernel_emit(k, KEVENT_EXIT, p->pid, 0, (uint64_t)(int64_t)status, 0);
+    for (size_t i = 1; i < k->process_count; i++) { /* orphans are the host's */
+        process *c = k->processes[i];
+        if (c->parent != p->pid)
+            continue;
+        c->parent = 0;
+        if (c->state == PROCESS_ZOMBIE)
+            process_reap(c);
+    }
+    if (p->parent == 0)
+        process_reap(p);
+}
+
+vm_status process_wait(kernel *k, process *p, uint32_t pid, process **out, vm_error *e)
+{
+    bool any = false;
+    for (size_t i = 1; i < k->process_count; i++) {
+        process *c = k->processes[i];
+        if (c->parent != p->pid || c->state == PROCESS_REAPED || (pid && c->pid != pid))
+            continue;
+        any = true;
+        if (c->state != PROCESS_ZOMBIE)
+            continue;
+        process_reap(c);
+        *out = c;
+        return VM_OK;
+    }
+    return any ? vm_fail_sys(e, VM_REFUSED, EAGAIN, "wait: no child of process %u has ended yet",
+                             p->pid)
+               : vm_fail_sys(e, VM_REFUSED, ECHILD, "wait: process %u has no such child", p->pid);
 }
 
 void process_clear(kernel *k, process *p)
 {
     space *s = p->space;
-    pt_place at;
-    uint64_t top = space_user_top(k);
-    for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
-        kernel_release(k, s, va, &at);
-        va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
-    }
-    s->area_count = 0;
+    kernel_emit(k, KEVENT_EXEC, p->pid, 0, s->resident, 0);
+    space_clear(k, s, 0, space_user_top(k));
     s->brk = s->brk_start;
 }
+
+/* --- which runs ---------------------------------------------------------------------- */
 
 static void kernel_new_asid(kernel *k, space *s)
 {
@@ -197,112 +346,8 @@ void kernel_switch(kernel *k, process *p)
         kernel_new_asid(k, s);
     }
     k->n.switches += k->running != NULL;
+    kernel_emit(k, KEVENT_SWITCH, s->owner, 0, k->running ? k->running->owner : 0, 0);
     k->running = s;
     k->hw->mmu.root = s->root;
     k->hw->mmu.asid = s->asid;
-}
-
-/* --- invariants --------------------------------------------------------------- */
-
-static const char *check_areas(const kernel *k, const space *s)
-{
-    uint64_t page = kernel_page(k), last = 0;
-    for (size_t i = 0; i < s->area_count; i++) {
-        const area *a = &s->areas[i];
-        if (a->start >= a->stop || a->start < last)
-            return "space: areas overlap or are out of order";
-        if ((a->start | a->stop) & (page - 1))
-            return "space: an area's border is not on a page";
-        last = a->stop;
-    }
-    return NULL;
-}
-
-static const char *check_pages(kernel *k, const space *s, uint64_t *mapped, uint64_t *slots)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0;
-    pt_place at;
-    for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
-        if (at.pte & g->format->present) {
-            const frame *r = frames_at(&k->frames, pte_ppn(g->format, at.pte));
-            if (!r || r->use == FRAME_FREE || r->use == FRAME_TABLE)
-                return "space: a present PTE names a frame that is not a page's";
-            if (r->use != FRAME_PINNED && (r->pte_pa != at.pa || r->space != s->id))
-                return "space: a frame does not name the PTE that maps it";
-            if (r->use != FRAME_PINNED && !space_find_area(s, va))
-                return "space: a page is resident outside of all areas";
-            *mapped += r->use == FRAME_USER;
-            if (r->use == FRAME_USER && r->slot != SLOT_NONE) {
-                if (!swap_is_used(&k->swap, r->slot))
-                    return "swap: a resident page names a slot that is free";
-                ++*slots;
-            }
-            resident += UINT64_C(1) << (g->shift[at.level] - g->page_bits);
-        } else if (pte_is_swapped(g->format, at.pte, &slot)) {
-            if (!swap_is_used(&k->swap, (uint32_t)slot))
-                return "swap: a PTE names a slot that is free";
-            ++*slots;
-            swapped++;
-        }
-        va = (va | low_mask(g->shift[at.level])) + 1;
-    }
-    if (swapped != s->swapped || resident != s->resident)
-        return "space: the count of resident or swapped pages is wrong";
-    return NULL;
-}
-
-static const char *check_tlb(const kernel *k, const tlb *t)
-{
-    const mmu *m = &k->hw->mmu;
-    for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
-        const tlb_entry *e = &t->e[i];
-        const space *owner = NULL;
-        if (!e->tag || tlb_tag_asid(e->tag) == TLB_GLOBAL)
-            continue;
-        for (size_t j = 1; j < k->space_count; j++) {
-            const space *s = k->spaces[j];
-            bool runs = k->cfg.asid_bits || s == k->running;
-            if (s && runs && s->asid_generation == k->asid_generation &&
-                s->asid == tlb_tag_asid(e->tag))
-                owner = s;
-        }
-        if (!owner)
-            return "tlb: an entry belongs to no space";
-        unsigned level = tlb_tag_class(e->tag);
-        uint64_t va = sign_extend(tlb_tag_vpn(e->tag) << m->g.shift[level], m->g.va_bits);
-        pt_place at = pt_lookup(&m->g, &k->hw->mem, owner->root, va);
-        const pte_format *f = m->g.format;
-        if (at.pte & f->unknown && !(at.pte & f->present))
-            continue; /* state set by hand: nobody gave this PTE */
-        if (!(at.pte & f->present) || at.level != level || pte_ppn(f, at.pte) != e->pay >> 8)
-            return "tlb: an entry maps what its PTE does not";
-        if ((e->pay & TLB_W && !(at.pte & f->write)) || (e->pay & TLB_D && !(at.pte & f->dirty)))
-            return "tlb: an entry allows or knows more than its PTE";
-    }
-    return NULL;
-}
-
-const char *kernel_check(kernel *k)
-{
-    const char *broken = frames_check(&k->frames);
-    if (!broken)
-        broken = swap_check(&k->swap);
-    if (!broken && k->pol->cls->check)
-        broken = k->pol->cls->check(k->pol);
-    uint64_t mapped = 0, slots = 0;
-    for (size_t i = 1; i < k->space_count && !broken; i++) {
-        if (!k->spaces[i])
-            continue;
-        broken = check_areas(k, k->spaces[i]);
-        if (!broken)
-            broken = check_pages(k, k->spaces[i], &mapped, &slots);
-    }
-    if (!broken && mapped != k->resident)
-        broken = "kernel: the count of resident pages is wrong";
-    if (!broken && slots != k->swap.used)
-        broken = "swap: a used slot is named by nobody, or one by two";
-    for (unsigned i = 0; i < k->hw->mmu.tlb_count && !broken; i++)
-        broken = check_tlb(k, &k->hw->mmu.tlbs[i]);
-    return broken;
 }

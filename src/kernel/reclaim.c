@@ -1,91 +1,227 @@
 /* reclaim.c: frames for those who need one: free ones, else a victim's.
  *
- * Order of an eviction: the policy's answer is checked; a dirty page gets a swap
- * slot and is written; only then does anything change: the PTE names the slot
- * (or nothing, for a page that was never written), the translation is shot down,
- * the frame is given back. So a failure in the midst leaves the page where it was.
+ * Order of an eviction: the policy's answer is checked; a dirty page is written
+ * to its place (a swap slot, a block of its file); only then does anything
+ * change: the PTEs that map it name the slot (or nothing), their translations are
+ * shot down, the frame is given back. So a failure in the midst leaves the page
+ * where it was.
  */
 #include "kernel.h"
 
 /* Reference and dirty bits of a frame, as the policy asks for them: the A and D
- * bits of the PTE that maps it. */
-static bool reclaim_referenced(void *ud, uint32_t slot, bool clear)
+ * bits of the PTEs that map it. */
+static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
 {
     kernel *k = ud;
     const pte_format *f = k->hw->mmu.g.format;
-    const frame *r = frames_at(&k->frames, slot);
-    uint64_t pte = dram_get(&k->hw->mem, r->pte_pa, f->bytes);
-    if (!(pte & f->accessed))
-        return false;
-    if (clear) {
-        dram_put(&k->hw->mem, r->pte_pa, f->bytes, pte & ~f->accessed);
+    frame *r = frames_at(&k->frames, ppn);
+    bool referenced = r->referenced;
+    if (clear)
+        r->referenced = false;
+    for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x)) {
+        uint64_t pte = dram_get(&k->hw->mem, x->pte_pa, f->bytes);
+        if (!(pte & f->accessed))
+            continue;
+        referenced = true;
+        if (!clear)
+            break;
+        dram_put(&k->hw->mem, x->pte_pa, f->bytes, pte & ~f->accessed);
         if (k->cfg.young_flush)
-            kernel_invalidate(k, k->spaces[r->space], r->vpn << k->hw->mmu.g.page_bits);
+            kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->mmu.g.page_bits);
     }
-    return true;
+    return referenced;
 }
 
-static bool reclaim_dirty(void *ud, uint32_t slot)
+bool reclaim_is_dirty(const kernel *k, uint32_t ppn)
 {
-    kernel *k = ud;
     const pte_format *f = k->hw->mmu.g.format;
-    return dram_get(&k->hw->mem, frames_at(&k->frames, slot)->pte_pa, f->bytes) & f->dirty;
+    frame *r = frames_at(&k->frames, ppn);
+    bool dirty = r->dirty;
+    for (mapping *x = frames_maps(r); x && !dirty; x = frames_maps_next(&k->frames, x))
+        dirty = dram_get(&k->hw->mem, x->pte_pa, f->bytes) & f->dirty;
+    return dirty;
 }
+
+static bool reclaim_dirty(void *ud, uint32_t ppn) { return reclaim_is_dirty(ud, ppn); }
 
 policy_bits reclaim_bits(kernel *k)
 {
     return (policy_bits){.ud = k, .referenced = reclaim_referenced, .dirty = reclaim_dirty};
 }
 
-static vm_status reclaim_evict(kernel *k, uint32_t ppn, vm_error *e)
+/* Who is charged: the owner of the space that maps the page, or nobody. */
+static process_counters *reclaim_charge(kernel *k, const frame *r)
 {
-    hardware *hw = k->hw;
-    const pte_format *f = hw->mmu.g.format;
-    frame *r = frames_at(&k->frames, ppn);
-    space *s = k->spaces[r->space];
-    uint64_t va = r->vpn << hw->mmu.g.page_bits, pa = (uint64_t)ppn << hw->mmu.g.page_bits;
-    bool dirty = reclaim_dirty(k, ppn);
-    uint32_t slot = r->slot;
-    if (dirty) {
-        if (slot == SLOT_NONE && (slot = swap_take(&k->swap)) == SLOT_NONE)
+    return r->mapped ? &SPACE_OWNER(k, k->spaces[r->first.space])->n : NULL;
+}
+
+/* An event of the page in the frame, where it is mapped. */
+static void reclaim_emit(kernel *k, event_type type, const frame *r, uint64_t ppn, uint64_t b)
+{
+    uint64_t va = r->mapped ? r->first.vpn << k->hw->mmu.g.page_bits : 0;
+    kernel_emit(k, type, r->mapped ? k->spaces[r->first.space]->owner : 0, va, ppn, b);
+}
+
+#define RECLAIM_COUNT(k, who, field)                                                               \
+    do {                                                                                           \
+        (k)->n.field++;                                                                            \
+        if (who)                                                                                   \
+            (who)->field++;                                                                        \
+    } while (0)
+
+/* --- writing back ------------------------------------------------------------------ */
+
+/* A page of private or shared memory goes to its slot; it gets one. VM_FAULT: none
+ * is free. */
+static vm_status reclaim_swap_out(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e)
+{
+    bool fresh = *slot == SLOT_NONE;
+    if (fresh) {
+        vm_status st = swap_take(&k->swap, slot, e);
+        if (st != VM_OK)
+            return st;
+        if (*slot == SLOT_NONE)
             return vm_fail(e, VM_FAULT, "memory and swap are used up");
-        if (!disk_write(&hw->disk, slot, &hw->mem, pa)) {
-            if (r->slot == SLOT_NONE)
-                swap_give(&k->swap, slot);
-            return vm_fail_nomem(e, "a block of the swap area");
-        }
-        k->n.swap_outs++;
-    } else {
-        k->n.clean_drops++;
     }
-    dram_put(&hw->mem, r->pte_pa, f->bytes, slot == SLOT_NONE ? 0 : pte_swapped(f, slot));
-    kernel_invalidate(k, s, va);
-    dram_clear(&hw->mem, pa, kernel_page(k));
-    frames_give(&k->frames, ppn, 1);
-    s->resident--;
-    s->swapped += slot != SLOT_NONE;
-    k->resident--;
-    k->n.evictions++;
+    vm_status st = disk_write(&k->hw->disk, *slot, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+    if (st != VM_OK && fresh) {
+        swap_settle(&k->swap, *slot);
+        *slot = SLOT_NONE;
+    }
+    return st;
+}
+
+/* No PTE of the page is dirty any more, nor does a TLB take it for dirty. */
+static void reclaim_clear_dirty(kernel *k, frame *r)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    r->dirty = false;
+    for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x)) {
+        uint64_t pte = dram_get(&k->hw->mem, x->pte_pa, f->bytes);
+        if (!(pte & f->dirty))
+            continue;
+        dram_put(&k->hw->mem, x->pte_pa, f->bytes, pte & ~f->dirty);
+        kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->mmu.g.page_bits);
+    }
+}
+
+vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    file *of = k->files[r->file];
+    if (of->memory || !reclaim_is_dirty(k, (uint32_t)ppn))
+        return VM_OK;
+    uint64_t block = k->swap.slots.count + file_at(of, r->index)->block;
+    vm_status st = disk_write(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+    if (st != VM_OK)
+        return st;
+    process_counters *who = reclaim_charge(k, r);
+    RECLAIM_COUNT(k, who, file_outs);
+    reclaim_emit(k, KEVENT_WRITEBACK, r, ppn, r->index);
+    reclaim_clear_dirty(k, r);
     return VM_OK;
 }
 
-/* Ask the policy for a victim and evict it. */
+/* --- eviction ------------------------------------------------------------------------ */
+
+/* Every PTE of the page gets the value; each counts as a user of the slot, if one. */
+static void reclaim_unmap(kernel *k, frame *r, uint32_t slot)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    while (r->mapped) {
+        mapping x = r->first;
+        space *s = k->spaces[x.space];
+        dram_put(&k->hw->mem, x.pte_pa, f->bytes, slot == SLOT_NONE ? 0 : pte_swapped(f, slot));
+        kernel_invalidate(k, s, x.vpn << k->hw->mmu.g.page_bits);
+        s->resident--;
+        if (slot != SLOT_NONE) {
+            s->swapped++;
+            swap_at(&k->swap, slot)->users++;
+        }
+        frames_unmap(&k->frames, r, x.pte_pa);
+    }
+}
+
+static vm_status reclaim_evict_anon(kernel *k, uint32_t ppn, vm_error *e)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    process_counters *who = reclaim_charge(k, r);
+    uint32_t slot = r->slot;
+    bool dirty = reclaim_is_dirty(k, ppn);
+    if (dirty) {
+        vm_status st = reclaim_swap_out(k, ppn, &slot, e);
+        if (st != VM_OK)
+            return st;
+        RECLAIM_COUNT(k, who, swap_outs);
+        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, slot);
+    } else {
+        RECLAIM_COUNT(k, who, clean_drops);
+    }
+    RECLAIM_COUNT(k, who, evictions);
+    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
+    if (slot != SLOT_NONE) {
+        swap_at(&k->swap, slot)->key = r->key;
+        r->slot = slot;
+    }
+    reclaim_unmap(k, r, slot);
+    return VM_OK;
+}
+
+static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    file *of = k->files[r->file];
+    file_page *page = file_at(of, r->index);
+    process_counters *who = reclaim_charge(k, r);
+    vm_status st;
+    bool dirty = reclaim_is_dirty(k, ppn);
+    if (!dirty) {
+        RECLAIM_COUNT(k, who, clean_drops);
+    } else if (of->memory) {
+        bool fresh = page->block == NUMBER_NONE;
+        st = reclaim_swap_out(k, ppn, &page->block, e);
+        if (st != VM_OK)
+            return st;
+        swap_at(&k->swap, page->block)->users += fresh;
+        RECLAIM_COUNT(k, who, swap_outs);
+        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, page->block);
+    } else {
+        st = reclaim_clean(k, ppn, e);
+        if (st != VM_OK)
+            return st;
+    }
+    RECLAIM_COUNT(k, who, evictions);
+    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
+    reclaim_unmap(k, r, SLOT_NONE);
+    file_drop_frame(k, of, r->index);
+    return VM_OK;
+}
+
+/* Ask the policy for a victim and evict it. A page that can't be written back goes
+ * to the end of the policy's order, and the next one is tried. */
 static vm_status reclaim_one(kernel *k, vm_error *e)
 {
-    uint32_t ppn = 0;
-    if (k->resident == 0)
-        return vm_fail(e, VM_FAULT, "memory is used up, and no page of it can be evicted");
-    vm_status s = k->pol->cls->victim(k->pol, 0, 0, &ppn, e);
-    if (s != VM_OK)
-        return s;
-    const frame *r = frames_at(&k->frames, ppn);
-    if (!r || r->use != FRAME_USER)
-        return vm_fail(e, VM_POLICY, "policy %s chose frame %u as victim, which holds no page",
-                       k->pol->cls->name, ppn);
-    s = reclaim_evict(k, ppn, e);
-    if (s == VM_OK)
+    vm_status st = VM_FAULT;
+    for (uint64_t tries = 0; tries < k->resident; tries++) {
+        uint32_t ppn = 0;
+        st = k->pol->cls->victim(k->pol, 0, 0, &ppn, e);
+        if (st != VM_OK)
+            return st;
+        frame *r = frames_at(&k->frames, ppn);
+        if (!r || !frame_is_ruled(r))
+            return vm_fail(e, VM_POLICY, "policy %s chose frame %u as victim, which holds no page",
+                           k->pol->cls->name, ppn);
+        st = r->file ? reclaim_evict_file(k, ppn, e) : reclaim_evict_anon(k, ppn, e);
+        if (st == VM_OK) {
+            page_free(k, ppn);
+            return VM_OK;
+        }
+        if (st != VM_REFUSED && st != VM_FAULT)
+            return st;
         k->pol->cls->remove(k->pol, 0, ppn);
-    return s;
+        k->pol->cls->insert(k->pol, 0, ppn, r->key);
+    }
+    return vm_fail(e, VM_FAULT, "memory is used up, and no page of it can be evicted");
 }
 
 vm_status reclaim_make_room(kernel *k, vm_error *e)
@@ -98,6 +234,27 @@ vm_status reclaim_make_room(kernel *k, vm_error *e)
     return VM_OK;
 }
 
+/* --- taking ---------------------------------------------------------------------------- */
+
+static vm_status reclaim_take_at(kernel *k, uint64_t at, uint64_t n, frame_use use, vm_error *e)
+{
+    vm_status s = frames_reserve(&k->frames, at, n, e);
+    if (s == VM_OK)
+        s = policy_reserve(k->pol, (uint32_t)(at + n), e);
+    if (s == VM_OK)
+        frames_take(&k->frames, at, n, use);
+    return s;
+}
+
+/* Few frames are left: evict before somebody must wait for it. */
+static void reclaim_background(kernel *k)
+{
+    if (k->frames.free >= k->cfg.low)
+        return;
+    while (k->frames.free < k->cfg.high && reclaim_one(k, NULL) == VM_OK)
+        k->n.background++;
+}
+
 vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uint64_t *ppn,
                        vm_error *e)
 {
@@ -106,20 +263,24 @@ vm_status reclaim_take(kernel *k, uint64_t n, uint64_t align, frame_use use, uin
         from = k->low_frames;
         stop = k->frames.count;
     }
+    reclaim_background(k);
     for (;;) {
         uint64_t at = frames_find(&k->frames, n, align, from, stop);
         if (at != FRAME_NONE) {
-            vm_status s = frames_reserve(&k->frames, at, n, e);
-            if (s == VM_OK)
-                s = policy_reserve(k->pol, (uint32_t)(at + n), e);
-            if (s != VM_OK)
-                return s;
-            frames_take(&k->frames, at, n, use);
             *ppn = at;
-            return VM_OK;
+            return reclaim_take_at(k, at, n, use, e);
         }
         vm_status s = reclaim_one(k, e);
         if (s != VM_OK)
             return s;
     }
+}
+
+bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn)
+{
+    if (k->frames.free <= k->cfg.high ||
+        (k->cfg.resident_limit && k->resident >= k->cfg.resident_limit))
+        return false;
+    *ppn = frames_find(&k->frames, 1, 1, 0, k->low_frames);
+    return *ppn != FRAME_NONE && reclaim_take_at(k, *ppn, 1, use, NULL) == VM_OK;
 }

@@ -1,34 +1,19 @@
-/* space.c: the areas of an address space: a sorted array, found by bisection,
- * split where a range ends inside one, merged where neighbours are alike.
+/* space.c: the areas of an address space: made, split where a range ends inside
+ * one, merged where neighbours are alike, removed.
  *
- * Every call makes room in the array first and changes things after, so that a
- * failure leaves the space as it was.
+ * Every call makes sure of the nodes it may need first and changes things after,
+ * so that a failure leaves the space as it was.
  */
 #include <errno.h>
 #include <stdio.h>
 
 #include "kernel.h"
 
+#define STACK_GUARD 256 /* pages that stay free below a growing stack */
+
 static const char AREA_HEAP[] = "[heap]";
 
-size_t space_find_index(const space *s, uint64_t va)
-{
-    size_t lo = 0, hi = s->area_count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (s->areas[mid].stop > va)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    return lo;
-}
-
-area *space_find_area(const space *s, uint64_t va)
-{
-    size_t i = space_find_index(s, va);
-    return i < s->area_count && s->areas[i].start <= va ? &s->areas[i] : NULL;
-}
+/* --- where things are --------------------------------------------------------------- */
 
 uint64_t space_user_top(const kernel *k)
 {
@@ -45,313 +30,410 @@ static uint64_t space_map_top(const kernel *k)
     return align_down(top - (gap > 64u << 20 ? 64u << 20 : gap), kernel_page(k));
 }
 
-uint64_t space_find_gap(const kernel *k, const space *s, uint64_t length, uint64_t align)
+uint64_t space_gap(const kernel *k, const space *s, uint64_t length, uint64_t align)
 {
-    uint64_t ceiling = space_map_top(k);
-    size_t i = space_find_index(s, ceiling);
-    if (i < s->area_count && s->areas[i].start < ceiling)
-        ceiling = s->areas[i].start;
-    for (;;) {
-        uint64_t floor = i > 0 ? s->areas[i - 1].stop : kernel_page(k);
-        if (ceiling > floor && ceiling - floor >= length) {
-            uint64_t at = align_down(ceiling - length, align);
-            if (at >= floor)
-                return at;
-        }
-        if (i == 0)
-            return 0;
-        ceiling = s->areas[--i].start;
+    return area_gap(&s->areas, kernel_page(k), space_map_top(k), length, align);
+}
+
+/* Is every byte of the range in some area? */
+bool space_covered(const space *s, uint64_t start, uint64_t stop)
+{
+    for (const area *a = area_above(&s->areas, start); start < stop; a = a->next) {
+        if (!a || a->start > start)
+            return false;
+        start = a->stop;
     }
+    return true;
 }
 
-static bool space_room(kernel *k, space *s, size_t more)
+/* Is nothing of the range in any area? */
+static bool space_is_free(const space *s, uint64_t start, uint64_t stop)
 {
-    void *p = s->areas;
-    bool ok = host_grow(k->host, &p, &s->area_cap, s->area_count + more, sizeof *s->areas);
-    s->areas = p;
-    return ok;
+    const area *a = area_above(&s->areas, start);
+    return !a || a->start >= stop;
 }
 
-static bool area_alike(const area *a, const area *b)
+/* --- nodes ---------------------------------------------------------------------------- */
+
+vm_status space_reserve(kernel *k, space *s, size_t nodes, vm_error *e)
 {
-    return a->prot == b->prot && a->flags == b->flags && a->level == b->level &&
+    while (s->spares < nodes) {
+        area *a = host_alloc(k->host, sizeof *a);
+        if (!a)
+            return vm_fail_nomem(e, "an area");
+        a->next = s->spare;
+        s->spare = a;
+        s->spares++;
+    }
+    return VM_OK;
+}
+
+static area *space_node(space *s, const area *like)
+{
+    area *a = s->spare;
+    s->spare = a->next;
+    s->spares--;
+    *a = *like;
+    if (a->file)
+        file_get(a->file);
+    return a;
+}
+
+static void space_drop_node(kernel *k, space *s, area *a)
+{
+    file *f = a->file;
+    area_remove(&s->areas, a);
+    if (s->spares < 8) { /* as many as a call needs are kept */
+        a->next = s->spare;
+        s->spare = a;
+        s->spares++;
+    } else {
+        host_free(k->host, a, sizeof *a);
+    }
+    if (f)
+        file_put(k, f);
+}
+
+/* --- what is promised and locked --------------------------------------------------------- */
+
+static uint64_t area_pages(const kernel *k, const area *a)
+{
+    return (a->stop - a->start) >> k->hw->mmu.g.page_bits;
+}
+
+/* Add what the area counts for, or take it away. */
+static void space_count(kernel *k, space *s, const area *a, bool add)
+{
+    uint64_t pages = area_pages(k, a), sign = add ? 1 : UINT64_MAX;
+    if (a->flags & AREA_PROMISED) {
+        s->committed += sign * pages;
+        k->committed += sign * pages;
+    }
+    if (a->flags & AREA_LOCKED)
+        s->locked += sign * pages;
+}
+
+/* Private memory that can be written needs a place of its own, one day. */
+static bool space_promises(const kernel *k, unsigned prot, unsigned flags)
+{
+    return (prot & PROT_W) && !(flags & AREA_SHARED) &&
+           (!(flags & AREA_NORESERVE) || k->cfg.overcommit == OVERCOMMIT_STRICT);
+}
+
+/* Pages of the range that count as promised already. */
+static uint64_t space_promised(const kernel *k, const space *s, uint64_t start, uint64_t stop)
+{
+    uint64_t bytes = 0;
+    for (const area *a = area_above(&s->areas, start); a && a->start < stop; a = a->next)
+        if (a->flags & AREA_PROMISED)
+            bytes += (a->stop < stop ? a->stop : stop) - (a->start > start ? a->start : start);
+    return bytes >> k->hw->mmu.g.page_bits;
+}
+
+vm_status kernel_may_commit(const kernel *k, uint64_t pages, const char *call, vm_error *e)
+{
+    uint64_t ram = k->low_frames, swap = k->swap.slots.count, limit = UINT64_MAX;
+    uint64_t have = k->committed;
+    if (k->cfg.overcommit == OVERCOMMIT_STRICT) {
+        limit = swap + ram * k->cfg.overcommit_ratio / 100;
+    } else if (k->cfg.overcommit == OVERCOMMIT_HEURISTIC) {
+        limit = swap + ram; /* of one request: obvious nonsense alone is refused */
+        have = 0;
+    }
+    if (!pages || (have <= limit && pages <= limit - have))
+        return VM_OK;
+    return vm_fail_sys(e, VM_REFUSED, ENOMEM,
+                       "%s: %llu pages more than the %llu promised already pass the limit of %llu",
+                       call, (unsigned long long)pages, (unsigned long long)have,
+                       (unsigned long long)limit);
+}
+
+/* --- splitting, merging, removing --------------------------------------------------------- */
+
+/* Could b follow a in one area? */
+static bool area_joins(const area *a, const area *b)
+{
+    return a->stop == b->start && a->prot == b->prot && a->flags == b->flags &&
+           a->level == b->level && a->file == b->file &&
+           (!a->file || a->offset + (a->stop - a->start) == b->offset) &&
            strcmp(a->name, b->name) == 0;
 }
 
-static void space_delete(space *s, size_t i)
+static void space_join(kernel *k, space *s, area *a, area *b)
 {
-    memmove(&s->areas[i], &s->areas[i + 1], (s->area_count - i - 1) * sizeof *s->areas);
-    s->area_count--;
+    uint64_t stop = b->stop;
+    space_drop_node(k, s, b);
+    area_set_stop(&s->areas, a, stop);
 }
 
-/* There must be room. Merges with neighbours that are alike. */
-static void space_insert(space *s, const area *a)
+void space_merge(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
-    size_t i = space_find_index(s, a->start);
-    bool below = i > 0 && s->areas[i - 1].stop == a->start && area_alike(&s->areas[i - 1], a);
-    bool above = i < s->area_count && s->areas[i].start == a->stop && area_alike(&s->areas[i], a);
-    if (below && above) {
-        s->areas[i - 1].stop = s->areas[i].stop;
-        space_delete(s, i);
-    } else if (below) {
-        s->areas[i - 1].stop = a->stop;
-    } else if (above) {
-        s->areas[i].start = a->start;
-    } else {
-        memmove(&s->areas[i + 1], &s->areas[i], (s->area_count - i) * sizeof *s->areas);
-        s->areas[i] = *a;
-        s->area_count++;
+    area *a = area_above(&s->areas, start ? start - 1 : 0);
+    while (a && a->next && a->next->start <= stop) {
+        if (area_joins(a, a->next))
+            space_join(k, s, a, a->next);
+        else
+            a = a->next;
     }
 }
 
-/* Make `at` a border between areas; there must be room for one more. */
-static void space_split(space *s, uint64_t at)
+void space_insert(kernel *k, space *s, const area *like)
 {
-    size_t i = space_find_index(s, at);
-    if (i == s->area_count || s->areas[i].start >= at)
+    area *a = space_node(s, like);
+    area_insert(&s->areas, a);
+    space_count(k, s, a, true);
+    space_merge(k, s, a->start, a->stop);
+}
+
+void space_split(kernel *k, space *s, uint64_t at)
+{
+    (void)k;
+    area *a = area_find(&s->areas, at);
+    if (!a || a->start == at)
         return;
-    memmove(&s->areas[i + 1], &s->areas[i], (s->area_count - i) * sizeof *s->areas);
-    s->area_count++;
-    s->areas[i].stop = at;
-    s->areas[i + 1].start = at;
+    area *b = space_node(s, a);
+    b->start = at;
+    b->offset += at - a->start;
+    area_set_stop(&s->areas, a, at);
+    area_insert(&s->areas, b);
 }
 
-/* Take the areas out of a range, with their pages; there must be room for two. */
-static void space_clear_range(kernel *k, space *s, uint64_t start, uint64_t stop)
+void space_clear(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
-    space_split(s, start);
-    space_split(s, stop);
-    size_t i = space_find_index(s, start), n = 0;
-    while (i + n < s->area_count && s->areas[i + n].start < stop)
-        n++;
-    memmove(&s->areas[i], &s->areas[i + n], (s->area_count - i - n) * sizeof *s->areas);
-    s->area_count -= n;
-    pt_place at;
-    for (uint64_t va = start; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
-        kernel_release(k, s, va, &at);
-        va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
+    space_split(k, s, start);
+    space_split(k, s, stop);
+    area *a = area_above(&s->areas, start);
+    kernel_release_range(k, s, start, stop);
+    while (a && a->start < stop) {
+        area *next = a->next;
+        space_count(k, s, a, false);
+        space_drop_node(k, s, a);
+        a = next;
     }
+}
+
+void space_change(kernel *k, space *s, uint64_t start, uint64_t stop, area_change *change, void *ud)
+{
+    space_split(k, s, start);
+    space_split(k, s, stop);
+    for (area *a = area_above(&s->areas, start); a && a->start < stop; a = a->next) {
+        space_count(k, s, a, false);
+        change(k, s, a, ud);
+        space_count(k, s, a, true);
+    }
+    space_merge(k, s, start, stop);
 }
 
 /* A border inside a large page can't be served by splitting areas alone. */
 static bool space_cuts_large(const kernel *k, const space *s, uint64_t at)
 {
-    const area *a = space_find_area(s, at);
+    const area *a = area_find(&s->areas, at);
     return a && a->level && at & low_mask(k->hw->mmu.g.shift[a->level]);
 }
 
-static vm_status space_range(kernel *k, const space *s, const char *call, uint64_t addr,
-                             uint64_t *length, vm_error *e)
+vm_status space_range(const kernel *k, const space *s, const char *call, int beyond, uint64_t addr,
+                      uint64_t *length, vm_error *e)
 {
     uint64_t page = kernel_page(k);
     if (addr & (page - 1))
         return vm_fail_sys(e, VM_REFUSED, EINVAL, "%s: address %#llx is not a multiple of %llu",
                            call, (unsigned long long)addr, (unsigned long long)page);
     if (*length == 0)
-        return vm_fail_sys(e, VM_REFUSED, EINVAL, "%s: length is 0", call);
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "%s: the length is 0", call);
     uint64_t top = space_user_top(k);
-    if (*length > top || addr > top - *length)
-        return vm_fail_sys(
-            e, VM_REFUSED, strcmp(call, "mmap") == 0 ? ENOMEM : EINVAL,
-            "%s: %#llx bytes at %#llx end above the user's part of the space (%#llx)", call,
-            (unsigned long long)*length, (unsigned long long)addr, (unsigned long long)top);
+    if (addr > top || *length > top - addr)
+        return vm_fail_sys(e, VM_REFUSED, beyond,
+                           "%s: %#llx bytes at %#llx end above the user's part of the space "
+                           "(%#llx)",
+                           call, (unsigned long long)*length, (unsigned long long)addr,
+                           (unsigned long long)top);
     *length = align_up(*length, page);
     if (space_cuts_large(k, s, addr) || space_cuts_large(k, s, addr + *length))
-        return vm_fail_sys(e, VM_REFUSED, EINVAL, "%s: the range would cut a large page", call);
+        return vm_fail_sys(e, VM_REFUSED, EINVAL,
+                           "%s: %#llx bytes at %#llx begin or end inside a large page", call,
+                           (unsigned long long)*length, (unsigned long long)addr);
     return VM_OK;
 }
 
-static void area_set_name(area *a, const char *name)
-{
-    snprintf(a->name, sizeof a->name, "%s", name ? name : "");
-}
+/* --- mmap ------------------------------------------------------------------------------------ */
 
-vm_status space_map(kernel *k, space *s, const map_request *r, uint64_t *at, vm_error *e)
+static vm_status space_check_request(const kernel *k, const map_request *r, uint64_t page,
+                                     vm_error *e)
 {
     const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t length = r->length, page = UINT64_C(1) << g->shift[r->level], addr = r->addr;
-    if (r->level > g->format->large_levels || r->level >= g->levels)
-        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: this machine has no pages of level %u",
-                           r->level);
-    if (length == 0 || (r->fixed && addr & (page - 1)))
-        return vm_fail_sys(e, VM_REFUSED, EINVAL,
-                           length ? "mmap: the address is not a multiple of the page size"
-                                  : "mmap: length is 0");
-    if (length > space_user_top(k))
+    if (r->level && (r->level >= g->levels || r->level > g->format->large_levels))
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: format %s has no large page of level %u",
+                           g->format->name, r->level);
+    if (r->length == 0)
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: the length is 0");
+    if (r->length > space_user_top(k))
         return vm_fail_sys(e, VM_REFUSED, ENOMEM, "mmap: %#llx bytes are more than the space has",
-                           (unsigned long long)length);
-    length = align_up(length, page);
-    addr = align_down(addr, page);
-    if (!r->fixed) {
-        const area *in = space_find_area(s, addr);
-        size_t i = space_find_index(s, addr);
-        bool fits = addr && !in && length <= space_user_top(k) &&
-                    addr <= space_user_top(k) - length &&
-                    (i == s->area_count || s->areas[i].start >= addr + length);
-        if (!fits)
-            addr = space_find_gap(k, s, length, page);
+                           (unsigned long long)r->length);
+    if (r->offset & (page - 1))
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: offset %#llx is not a multiple of %llu",
+                           (unsigned long long)r->offset, (unsigned long long)page);
+    if (r->file && (r->offset + r->length < r->offset ||
+                    (r->offset + r->length - 1) >> g->page_bits >= FILE_PAGES))
+        return vm_fail_sys(e, VM_REFUSED, EOVERFLOW, "mmap: file %s can't have so many pages",
+                           r->file->name);
+    if (r->file && r->level)
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: a file can't be mapped by large pages");
+    if (r->level && r->flags & AREA_GROWSDOWN)
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: a stack can't have large pages");
+    if (r->flags & AREA_SHARED && r->flags & AREA_GROWSDOWN)
+        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: a stack can't be shared");
+    return VM_OK;
+}
+
+/* Where the request goes: as asked if it is fixed or fits, else a gap. */
+static vm_status space_place(kernel *k, const space *s, const map_request *r, uint64_t page,
+                             uint64_t length, uint64_t *at, vm_error *e)
+{
+    uint64_t top = space_user_top(k), addr = r->fixed ? r->addr : align_down(r->addr, page);
+    if (r->level)
+        addr = align_down(addr, page);
+    if (!r->fixed &&
+        !(addr && length <= top && addr <= top - length && space_is_free(s, addr, addr + length))) {
+        addr = space_gap(k, s, length, page);
         if (!addr)
             return vm_fail_sys(e, VM_REFUSED, ENOMEM, "mmap: no gap of %#llx bytes in the space",
                                (unsigned long long)length);
     }
-    vm_status st = space_range(k, s, "mmap", addr, &length, e);
+    vm_status st = space_range(k, s, "mmap", ENOMEM, addr, &length, e);
+    if (st == VM_OK && r->fixed && r->noreplace && !space_is_free(s, addr, addr + length))
+        st = vm_fail_sys(e, VM_REFUSED, EEXIST, "mmap: something is mapped in %#llx bytes at %#llx",
+                         (unsigned long long)length, (unsigned long long)addr);
+    *at = addr;
+    return st;
+}
+
+/* An object of shared memory of the size of the area. */
+static vm_status space_shared_memory(kernel *k, area *a, vm_error *e)
+{
+    uint64_t pages =
+        a->flags & AREA_NORESERVE && k->cfg.overcommit != OVERCOMMIT_STRICT ? 0 : area_pages(k, a);
+    vm_status st = kernel_may_commit(k, pages, "mmap", e);
+    if (st == VM_OK)
+        st = file_new(k, "shared memory", true, &a->file, e);
     if (st != VM_OK)
         return st;
-    if (!space_room(k, s, 3))
-        return vm_fail_nomem(e, "an area");
-    if (r->fixed)
-        space_clear_range(k, s, addr, addr + length);
-    area a = {.start = addr, .stop = addr + length, .flags = r->flags, .level = r->level};
+    a->file->size = a->stop - a->start;
+    a->file->promised = pages;
+    k->committed += pages;
+    return VM_OK;
+}
+
+vm_status space_map(kernel *k, space *s, const map_request *r, uint64_t *at, vm_error *e)
+{
+    uint64_t page = kernel_page(k), addr = 0;
+    if (r->level && r->level < k->hw->mmu.g.levels)
+        page = UINT64_C(1) << k->hw->mmu.g.shift[r->level];
+    vm_status st = space_check_request(k, r, page, e);
+    uint64_t length = align_up(r->length, page);
+    if (st == VM_OK)
+        st = space_place(k, s, r, page, length, &addr, e);
+    if (st != VM_OK)
+        return st;
+    area a = {.start = addr,
+              .stop = addr + length,
+              .file = r->file,
+              .offset = r->offset,
+              .flags = r->flags,
+              .level = r->level};
     a.prot = (uint8_t)(r->prot & (PROT_R | PROT_W | PROT_X));
-    area_set_name(&a, r->name);
-    space_insert(s, &a);
+    snprintf(a.name, sizeof a.name, "%s", r->name ? r->name : "");
+    if (space_promises(k, a.prot, a.flags)) {
+        uint64_t before = space_promised(k, s, a.start, a.stop), pages = area_pages(k, &a);
+        a.flags |= AREA_PROMISED;
+        st = kernel_may_commit(k, pages > before ? pages - before : 0, "mmap", e);
+    }
+    if (st == VM_OK)
+        st = space_reserve(k, s, 3, e);
+    bool memory = !a.file && a.flags & AREA_SHARED;
+    if (st == VM_OK && memory)
+        st = space_shared_memory(k, &a, e);
+    if (st != VM_OK)
+        return st;
+    space_clear(k, s, a.start, a.stop);
+    space_insert(k, s, &a);
+    if (memory) /* the area alone holds it */
+        file_put(k, a.file);
     *at = addr;
     return VM_OK;
 }
 
 vm_status space_unmap(kernel *k, space *s, uint64_t addr, uint64_t length, vm_error *e)
 {
-    vm_status st = space_range(k, s, "munmap", addr, &length, e);
-    if (st != VM_OK)
-        return st;
-    if (!space_room(k, s, 2))
-        return vm_fail_nomem(e, "an area");
-    space_clear_range(k, s, addr, addr + length);
-    return VM_OK;
+    vm_status st = space_range(k, s, "munmap", EINVAL, addr, &length, e);
+    if (st == VM_OK)
+        st = space_reserve(k, s, 2, e);
+    if (st == VM_OK)
+        space_clear(k, s, addr, addr + length);
+    return st;
 }
 
-/* Is every byte of the range in some area? */
-static bool space_covered(const space *s, uint64_t start, uint64_t stop)
+/* --- mprotect -----------------------------------------------------------------------------------
+ */
+
+/* Bring the entries of an area in step with what it allows now. */
+static void space_update_entries(kernel *k, space *s, const area *a)
 {
-    for (size_t i = space_find_index(s, start); start < stop; i++) {
-        if (i == s->area_count || s->areas[i].start > start)
-            return false;
-        start = s->areas[i].stop;
+    const pt_geometry *g = &k->hw->mmu.g;
+    const pte_format *f = g->format;
+    pt_place at;
+    for (uint64_t va = a->start; (va = kernel_next_entry(k, s, va, a->stop, &at)) < a->stop;) {
+        if (at.pte & f->present) {
+            uint64_t keep = at.pte & (f->accessed | f->dirty), ppn = pte_ppn(f, at.pte);
+            const frame *r = frames_at(&k->frames, ppn);
+            unsigned prot = page_prot(a, r, page_holders(k, r));
+            if (r->use == FRAME_FILE && file_at(a->file, r->index)->block == NUMBER_NONE &&
+                !a->file->memory)
+                prot &= ~(unsigned)PROT_W; /* the write will fault, and get it a block */
+            uint64_t pte = pte_leaf(f, ppn, a->prot ? prot : PROT_R, at.level);
+            dram_put(&k->hw->mem, at.pa, f->bytes, pte | keep);
+            kernel_invalidate(k, s, va);
+        }
+        va = (va | low_mask(g->shift[at.level])) + 1;
     }
-    return true;
+}
+
+static void space_set_prot(kernel *k, space *s, area *a, void *ud)
+{
+    const unsigned *prot = ud;
+    a->prot = (uint8_t)*prot;
+    if (space_promises(k, a->prot, a->flags))
+        a->flags |= AREA_PROMISED;
+    space_update_entries(k, s, a);
 }
 
 vm_status space_protect(kernel *k, space *s, uint64_t addr, uint64_t length, unsigned prot,
                         vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
-    vm_status st = space_range(k, s, "mprotect", addr, &length, e);
+    vm_status st = space_range(k, s, "mprotect", ENOMEM, addr, &length, e);
     if (st != VM_OK)
         return st;
-    if (!space_covered(s, addr, addr + length))
+    uint64_t stop = addr + length, fresh = 0;
+    if (!space_covered(s, addr, stop))
         return vm_fail_sys(e, VM_REFUSED, ENOMEM,
                            "mprotect: not all of %#llx bytes at %#llx are mapped",
                            (unsigned long long)length, (unsigned long long)addr);
-    if (!space_room(k, s, 2))
-        return vm_fail_nomem(e, "an area");
-    space_split(s, addr);
-    space_split(s, addr + length);
     prot &= PROT_R | PROT_W | PROT_X;
-    for (size_t i = space_find_index(s, addr); i < s->area_count; i++) {
-        if (s->areas[i].start >= addr + length)
-            break;
-        s->areas[i].prot = (uint8_t)prot;
-    }
-    for (size_t i = 1; i < s->area_count;) { /* what is alike now is one again */
-        area *a = &s->areas[i - 1], *b = &s->areas[i];
-        if (a->stop == b->start && area_alike(a, b)) {
-            a->stop = b->stop;
-            space_delete(s, i);
-        } else {
-            i++;
-        }
-    }
-    pt_place at;
-    uint64_t stop = addr + length;
-    for (uint64_t va = addr; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
-        if (at.pte & g->format->present) {
-            uint64_t keep = at.pte & (g->format->accessed | g->format->dirty);
-            uint64_t pte =
-                prot ? pte_leaf(g->format, pte_ppn(g->format, at.pte), prot | PROT_USER, at.level)
-                     : pte_leaf(g->format, pte_ppn(g->format, at.pte), PROT_R, at.level);
-            dram_put(&k->hw->mem, at.pa, g->format->bytes, pte | keep);
-            kernel_invalidate(k, s, va);
-        }
-        va = (va | low_mask(g->shift[at.level])) + 1;
-    }
-    return VM_OK;
-}
-
-/* Move one page's entry; the place it goes to is empty. */
-static vm_status space_move_entry(kernel *k, space *s, uint64_t from, uint64_t to,
-                                  const pt_place *at, vm_error *e)
-{
-    const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t pte_pa, vpn = (to & low_mask(g->va_bits)) >> g->page_bits;
-    vm_status st = kernel_make_tables(k, s, to, 0, &pte_pa, e);
-    if (st != VM_OK)
-        return st;
-    /* Making tables may have evicted this very page: read its entry again. */
-    uint64_t pte = dram_get(&k->hw->mem, at->pa, g->format->bytes);
-    if (!dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte))
-        return vm_fail_nomem(e, "a page table");
-    dram_put(&k->hw->mem, at->pa, g->format->bytes, 0);
-    if (pte & g->format->present) {
-        uint32_t ppn = (uint32_t)pte_ppn(g->format, pte);
-        frame *r = frames_at(&k->frames, ppn);
-        r->vpn = vpn;
-        r->pte_pa = pte_pa;
-    }
-    kernel_invalidate(k, s, from);
-    return VM_OK;
-}
-
-/* Is the whole range mapped, by base pages alone? */
-static bool space_is_base(const space *s, uint64_t start, uint64_t stop)
-{
-    if (!space_covered(s, start, stop))
-        return false;
-    for (size_t i = space_find_index(s, start); i < s->area_count && s->areas[i].start < stop; i++)
-        if (s->areas[i].level)
-            return false;
-    return true;
-}
-
-vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, uint64_t to,
-                      uint64_t new_length, vm_error *e)
-{
-    vm_status st = space_range(k, s, "mremap", from, &old_length, e);
+    for (const area *a = area_above(&s->areas, addr); a && a->start < stop; a = a->next)
+        if (prot & PROT_W && a->flags & AREA_READONLY)
+            return vm_fail_sys(e, VM_REFUSED, EACCES, "mprotect: file %s is open for reading only",
+                               a->file->name);
+        else if (!(a->flags & AREA_PROMISED) && space_promises(k, prot, a->flags))
+            fresh += (a->stop < stop ? a->stop : stop) - (a->start > addr ? a->start : addr);
+    st = kernel_may_commit(k, fresh >> k->hw->mmu.g.page_bits, "mprotect", e);
     if (st == VM_OK)
-        st = space_range(k, s, "mremap", to, &new_length, e);
-    if (st != VM_OK)
-        return st;
-    if (!space_is_base(s, from, from + old_length))
-        return vm_fail_sys(e, VM_REFUSED, EFAULT,
-                           "mremap: not all of %#llx bytes at %#llx are mapped by base pages",
-                           (unsigned long long)old_length, (unsigned long long)from);
-    area copy = *space_find_area(s, from);
-    if (from == to && new_length <= old_length)
-        return new_length == old_length
-                   ? VM_OK
-                   : space_unmap(k, s, from + new_length, old_length - new_length, e);
-    uint64_t fresh = from == to ? from + old_length : to, end = to + new_length;
-    bool overlaps = from != to && to < from + old_length && from < to + new_length;
-    if (overlaps)
-        return vm_fail_sys(e, VM_REFUSED, EINVAL, "mremap: the old and the new range overlap");
-    if (!space_room(k, s, 5))
-        return vm_fail_nomem(e, "an area");
-    space_clear_range(k, s, fresh, end);
-    copy.start = fresh;
-    copy.stop = end;
-    space_insert(s, &copy);
-    if (from == to)
-        return VM_OK;
-    uint64_t moved = old_length < new_length ? old_length : new_length, stop = from + moved;
-    pt_place at;
-    for (uint64_t va = from; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
-        st = space_move_entry(k, s, va, va - from + to, &at, e);
-        if (st != VM_OK)
-            return st;
-        va += kernel_page(k);
-    }
-    space_clear_range(k, s, from, from + old_length);
-    return VM_OK;
+        st = space_reserve(k, s, 2, e);
+    if (st == VM_OK)
+        space_change(k, s, addr, stop, space_set_prot, &prot);
+    return st;
 }
+
+/* --- the heap and stacks
+ * ---------------------------------------------------------------------------- */
 
 vm_status space_set_brk(kernel *k, space *s, uint64_t brk, vm_error *e)
 {
@@ -362,25 +444,43 @@ vm_status space_set_brk(kernel *k, space *s, uint64_t brk, vm_error *e)
             e, VM_REFUSED, ENOMEM,
             "brk: %#llx is not between the heap's start %#llx and the top of the space",
             (unsigned long long)brk, (unsigned long long)s->brk_start);
+    vm_status st = VM_OK;
     if (new > old) {
-        size_t i = space_find_index(s, old);
-        if (i < s->area_count && s->areas[i].start < new)
-            return vm_fail_sys(e, VM_REFUSED, ENOMEM,
-                               "brk: %#llx would reach into the area at %#llx",
-                               (unsigned long long)brk, (unsigned long long)s->areas[i].start);
+        if (!space_is_free(s, old, new))
+            return vm_fail_sys(
+                e, VM_REFUSED, ENOMEM, "brk: %#llx would reach into the area at %#llx",
+                (unsigned long long)brk, (unsigned long long)area_above(&s->areas, old)->start);
         map_request r = {.addr = old,
                          .length = new - old,
                          .prot = PROT_R | PROT_W,
                          .fixed = true,
                          .name = AREA_HEAP};
-        vm_status st = space_map(k, s, &r, &at, e);
-        if (st != VM_OK)
-            return st;
+        st = space_map(k, s, &r, &at, e);
     } else if (new < old) {
-        vm_status st = space_unmap(k, s, new, old - new, e);
-        if (st != VM_OK)
-            return st;
+        st = space_unmap(k, s, new, old - new, e);
     }
-    s->brk = brk;
-    return VM_OK;
+    if (st == VM_OK)
+        s->brk = brk;
+    return st;
+}
+
+bool space_grow_stack(kernel *k, space *s, uint64_t va)
+{
+    area *a = area_above(&s->areas, va);
+    uint64_t page = kernel_page(k), start = align_down(va, page);
+    if (!a || !(a->flags & AREA_GROWSDOWN) || a->stop - start > k->cfg.stack_limit)
+        return false;
+    uint64_t guard = STACK_GUARD * page, most = align_up(space_user_top(k) / 1024, page);
+    guard = guard < most ? guard : most;
+    if (start < guard || (a->prev && start - guard < a->prev->stop))
+        return false;
+    area grown = *a;
+    grown.stop = a->start;
+    grown.start = start;
+    if (a->flags & AREA_PROMISED &&
+        kernel_may_commit(k, area_pages(k, &grown), "stack", NULL) != VM_OK)
+        return false;
+    space_count(k, s, &grown, true);
+    area_set_start(&s->areas, a, start);
+    return true;
 }

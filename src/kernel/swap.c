@@ -1,52 +1,65 @@
 #include "swap.h"
-#include "frames.h"
-
-static size_t swap_words(const swap_area *s) { return (size_t)((s->slots + 63) / 64); }
 
 vm_status swap_init(swap_area *s, const vm_host *host, uint64_t slots, vm_error *e)
 {
-    *s = (swap_area){.host = host, .slots = slots};
-    s->used_bits = host_zalloc(host, swap_words(s) * sizeof *s->used_bits);
-    return s->used_bits ? VM_OK : vm_fail_nomem(e, "the map of swap slots");
+    memset(s, 0, sizeof *s);
+    vm_status st = pool_init(&s->slots, host, slots, "the map of swap slots", e);
+    if (st != VM_OK)
+        return st;
+    s->chunk_count = (size_t)((slots + SWAP_CHUNK - 1) / SWAP_CHUNK);
+    s->chunks = host_zalloc(host, s->chunk_count * sizeof *s->chunks);
+    if (s->chunks)
+        return VM_OK;
+    swap_free(s);
+    return vm_fail_nomem(e, "the table of swap slots");
 }
 
 void swap_free(swap_area *s)
 {
-    host_free(s->host, s->used_bits, swap_words(s) * sizeof *s->used_bits);
-    s->used_bits = NULL;
+    const vm_host *host = s->slots.host;
+    for (size_t i = 0; s->chunks && i < s->chunk_count; i++)
+        host_free(host, s->chunks[i], SWAP_CHUNK * sizeof(swap_slot));
+    host_free(host, s->chunks, s->chunk_count * sizeof *s->chunks);
+    s->chunks = NULL;
+    pool_free(&s->slots);
 }
 
-uint32_t swap_take(swap_area *s)
+vm_status swap_take(swap_area *s, uint32_t *slot, vm_error *e)
 {
-    if (s->used == s->slots)
-        return SLOT_NONE;
-    uint64_t w = s->hint / 64;
-    while (s->used_bits[w] == UINT64_MAX)
-        w++;
-    uint64_t slot = w * 64 + (unsigned)__builtin_ctzll(~s->used_bits[w]);
-    s->used_bits[w] |= UINT64_C(1) << slot % 64;
-    s->used++;
-    s->hint = slot + 1;
-    return (uint32_t)slot;
+    *slot = pool_take(&s->slots);
+    if (*slot == NUMBER_NONE)
+        return VM_OK;
+    swap_slot **chunk = &s->chunks[*slot / SWAP_CHUNK];
+    if (!*chunk && !(*chunk = host_zalloc(s->slots.host, SWAP_CHUNK * sizeof(swap_slot)))) {
+        pool_give(&s->slots, *slot);
+        *slot = NUMBER_NONE;
+        return vm_fail_nomem(e, "the table of swap slots");
+    }
+    *swap_at(s, *slot) = (swap_slot){.frame = NUMBER_NONE};
+    return VM_OK;
 }
 
-void swap_give(swap_area *s, uint32_t slot)
+bool swap_settle(swap_area *s, uint32_t slot)
 {
-    s->used_bits[slot / 64] &= ~(UINT64_C(1) << slot % 64);
-    s->used--;
-    if (slot < s->hint)
-        s->hint = slot;
+    const swap_slot *x = swap_at(s, slot);
+    if (x->users || x->frame != NUMBER_NONE)
+        return false;
+    pool_give(&s->slots, slot);
+    return true;
 }
 
-bool swap_is_used(const swap_area *s, uint32_t slot)
+bool swap_is_used(const swap_area *s, uint64_t slot)
 {
-    return slot < s->slots && (s->used_bits[slot / 64] >> slot % 64 & 1);
+    return slot < s->slots.count && pool_is_used(&s->slots, (uint32_t)slot);
 }
 
 const char *swap_check(const swap_area *s)
 {
-    uint64_t n = 0;
-    for (size_t w = 0; w < swap_words(s); w++)
-        n += (uint64_t)__builtin_popcountll(s->used_bits[w]);
-    return n == s->used ? NULL : "swap: the count of used slots is wrong";
+    if (!pool_check(&s->slots))
+        return "swap: the count of used slots is wrong";
+    for (uint32_t i = 0; i < s->slots.count; i++)
+        if (pool_is_used(&s->slots, i) && !swap_at(s, i)->users &&
+            swap_at(s, i)->frame == NUMBER_NONE)
+            return "swap: a slot is used by nobody";
+    return NULL;
 }

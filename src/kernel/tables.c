@@ -51,7 +51,8 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
         table = pte_ppn(g->format, pte) << g->page_bits;
     }
     *pte_pa = pt_entry_pa(g, table, va, level);
-    return VM_OK;
+    /* so that setting the entry can't fail */
+    return dram_commit(&k->hw->mem, *pte_pa) ? VM_OK : vm_fail_nomem(e, "a page table");
 }
 
 static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
@@ -79,7 +80,9 @@ void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64
         return;
     tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, 0);
-    kernel_invalidate(k, s, va); /* paging-structure caches may know the way */
+    kernel_invalidate(k, s, va);
+    if (kernel_may_cache(k, s))
+        mmu_forget_tables(&k->hw->mmu, va, level, s->asid);
 }
 
 /* All pages must be gone. */
@@ -109,30 +112,116 @@ uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_
 
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 {
+    const pte_format *f = k->hw->mmu.g.format;
+    uint64_t slot;
+    dram_put(&k->hw->mem, at->pa, f->bytes, 0);
+    if (at->pte & f->present) {
+        page_unmap(k, s, va, at->pa, at->pte);
+    } else if (pte_is_swapped(f, at->pte, &slot)) {
+        s->swapped--;
+        page_drop_slot(k, (uint32_t)slot);
+    }
+}
+
+void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
+{
+    pt_place at;
+    for (uint64_t va = start; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
+        kernel_release(k, s, va, &at);
+        va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
+    }
+}
+
+/* --- fork ------------------------------------------------------------------------ */
+
+/* The child gets what the parent's entry has; a private page neither may write now. */
+static void tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, uint64_t pa,
+                              uint64_t to_pa)
+{
     const pt_geometry *g = &k->hw->mmu.g;
     const pte_format *f = g->format;
-    uint64_t slot64;
-    if (at->pte & f->present) {
-        uint64_t ppn = pte_ppn(f, at->pte), n = UINT64_C(1) << (g->shift[at->level] - g->page_bits);
-        frame *r = frames_at(&k->frames, ppn);
-        if (r->use == FRAME_USER) {
-            k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
-            if (r->slot != SLOT_NONE) {
-                swap_give(&k->swap, r->slot);
-                disk_discard(&k->hw->disk, r->slot);
-            }
-            k->resident--;
-            s->resident--;
-        } else {
-            s->resident -= n;
+    uint64_t pte = dram_get(&k->hw->mem, pa, f->bytes), slot;
+    k->n.fork_pages++;
+    if (!(pte & f->present)) {
+        if (pte_is_swapped(f, pte, &slot)) {
+            swap_at(&k->swap, (uint32_t)slot)->users++;
+            to->swapped++;
+            dram_put(&k->hw->mem, to_pa, f->bytes, pte);
         }
-        dram_clear(&k->hw->mem, ppn << g->page_bits, n << g->page_bits);
-        frames_give(&k->frames, ppn, n);
-    } else if (pte_is_swapped(f, at->pte, &slot64)) {
-        swap_give(&k->swap, (uint32_t)slot64);
-        disk_discard(&k->hw->disk, slot64);
-        s->swapped--;
+        return;
     }
-    dram_put(&k->hw->mem, at->pa, f->bytes, 0);
-    kernel_invalidate(k, s, va);
+    uint64_t ppn = pte_ppn(f, pte);
+    const frame *r = frames_at(&k->frames, ppn);
+    if (r->use == FRAME_PINNED)
+        return;
+    if (area_is_private(a) && pte & f->write) {
+        pte &= ~f->write;
+        dram_put(&k->hw->mem, pa, f->bytes, pte);
+    }
+    page_map(k, to, a, va, to_pa, ppn, pte_prot(f, pte));
+}
+
+/* The entries of one leaf table of the parent's, whose first maps va. */
+static vm_status tables_copy_leaf(kernel *k, space *from, space *to, const area *a, uint64_t va,
+                                  uint64_t stop, vm_error *e)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    uint64_t page = kernel_page(k), to_pa;
+    vm_status st = frames_map_reserve(&k->frames, (size_t)((stop - va) / page), e);
+    if (st == VM_OK)
+        st = kernel_make_tables(k, to, va, 0, &to_pa, e);
+    if (st != VM_OK)
+        return st;
+    /* Making tables may have evicted pages; nothing does from here on. */
+    uint64_t pa = pt_lookup(g, &k->hw->mem, from->root, va).pa;
+    for (; va < stop; va += page, pa += g->format->bytes, to_pa += g->format->bytes)
+        if (dram_get(&k->hw->mem, pa, g->format->bytes))
+            tables_copy_entry(k, to, a, va, pa, to_pa);
+    return VM_OK;
+}
+
+static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t va,
+                                   const pt_place *at, vm_error *e)
+{
+    uint64_t to_pa;
+    vm_status st = frames_map_reserve(&k->frames, 1, e);
+    if (st == VM_OK)
+        st = kernel_make_tables(k, to, va, at->level, &to_pa, e);
+    if (st == VM_OK)
+        tables_copy_entry(k, to, a, va, at->pa, to_pa);
+    return st;
+}
+
+static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    uint64_t leaf = UINT64_C(1) << (g->shift[0] + g->bits[0]);
+    pt_place at;
+    for (uint64_t va = a->start; (va = kernel_next_entry(k, from, va, a->stop, &at)) < a->stop;) {
+        vm_status st;
+        uint64_t stop = align_down(va, leaf) + leaf;
+        stop = stop < a->stop ? stop : a->stop;
+        if (at.level) {
+            stop = va + (UINT64_C(1) << g->shift[at.level]);
+            st = tables_copy_large(k, to, a, va, &at, e);
+        } else {
+            st = tables_copy_leaf(k, from, to, a, va, stop, e);
+        }
+        if (st != VM_OK)
+            return st;
+        va = stop;
+    }
+    return VM_OK;
+}
+
+vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
+{
+    vm_status st = VM_OK;
+    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next)
+        st = tables_copy_area(k, from, to, a, e);
+    if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
+        mmu_flush_asid(&k->hw->mmu, from->asid);
+        k->n.flushes++;
+    }
+    return st;
 }

@@ -34,12 +34,42 @@ static vm_status callback_call(callback_state *s, int nargs, int nresults, vm_er
     return VM_POLICY;
 }
 
+typedef struct callback_question {
+    callback_push *push;
+    void *ud;
+    bool *answer;
+} callback_question;
+
+/* Under lua_pcall as a whole: making the argument may raise, too. */
+static int callback_put_question(lua_State *L)
+{
+    const callback_question *q = lua_touserdata(L, 1);
+    if (!q->push(L, q->ud))
+        return 0;
+    lua_call(L, 1, 1);
+    *q->answer = lua_toboolean(L, -1);
+    return 0;
+}
+
+vm_status callback_ask(callback_state *s, callback_push *push, void *ud, bool *answer, vm_error *e)
+{
+    callback_question q = {push, ud, answer};
+    *answer = false;
+    if (!lua_checkstack(s->L, 4))
+        return vm_fail_nomem(e, "the Lua stack");
+    lua_pushcfunction(s->L, callback_put_question);
+    lua_pushlightuserdata(s->L, &q);
+    return callback_call(s, 1, 0, e);
+}
+
 bool callback_protect(lua_State *L, lua_CFunction f, void *ud)
 {
     lua_pushcfunction(L, f);
     lua_pushlightuserdata(L, ud);
     return lua_pcall(L, 1, 1, 0) == LUA_OK;
 }
+
+bool callback_tell(lua_State *L, int nargs) { return lua_pcall(L, nargs, 0, 0) == LUA_OK; }
 
 int callback_raise(lua_State *L, const vm_error *e)
 {

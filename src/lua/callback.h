@@ -29,6 +29,15 @@ int callback_raise(lua_State *L, const vm_error *e);
  * true with f's one result on the stack, false with the error object. */
 bool callback_protect(lua_State *L, lua_CFunction f, void *ud);
 
+/* Ask a function of Lua's, on the state that entered last: `push` pushes it and its one
+ * argument, or nothing and returns false; *answer is whether the result is true.
+ * VM_POLICY: it raised an error, which is kept for callback_raise. */
+typedef bool callback_push(lua_State *L, void *ud);
+vm_status callback_ask(callback_state *s, callback_push *push, void *ud, bool *answer, vm_error *e);
+/* Call the function below `nargs` arguments for nothing it returns: true, or
+ * false with the error object in the function's place. */
+bool callback_tell(lua_State *L, int nargs);
+
 /* A line parser for trace_file: calls the function that `callback_lines_bind`
  * gave it, with a piece of text. The function returns the records packed as
  * access_record lies in memory, or nil and the number of the wrong line.

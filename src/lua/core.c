@@ -1,6 +1,8 @@
 /* core.c: the entry of the module "vmem.core", the only symbol it exports. */
 #include "util.h"
 
+#include "../vmem.h"
+
 #if defined(__GNUC__)
 __attribute__((visibility("default")))
 #endif
@@ -14,5 +16,7 @@ int luaopen_vmem_core(lua_State *L)
     lua_open_generate(L);
     lua_open_record(L);
     lua_open_machine(L);
+    lua_pushliteral(L, VMEM_VERSION);
+    lua_setfield(L, -2, "version");
     return 1;
 }

@@ -66,6 +66,53 @@ static int machine_option_rows(lua_State *L)
     return 1;
 }
 
+static void machine_push_option(lua_State *L, const machine_options *o, const option_row *r)
+{
+    int64_t v = option_get(o, r);
+    if (r->kind == OPTION_NAME) {
+        lua_pushstring(L, r->choice((int)v));
+    } else if (r->kind == OPTION_BOOL) {
+        lua_pushboolean(L, v != 0);
+    } else if (r->kind == OPTION_LIST) {
+        lua_newtable(L);
+        for (int k = 0; k < o->levels_count; k++) {
+            lua_pushinteger(L, o->levels[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+    } else {
+        lua_pushinteger(L, v);
+    }
+}
+
+/* core.presets() -> list of { name, doc, options = { ["dram.size"] = n, ... } } */
+static int machine_presets(lua_State *L)
+{
+    lua_newtable(L);
+    for (lua_Integer i = 0; preset_rows[i].name; i++) {
+        const preset_row *preset = &preset_rows[i];
+        machine_options o;
+        vm_error e;
+        options_init(&o);
+        if (options_preset(&o, preset->name, &e) != VM_OK)
+            return lua_raise(L, &e);
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, preset->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, preset->doc);
+        lua_setfield(L, -2, "doc");
+        lua_newtable(L);
+        for (size_t k = 0; preset->options[k]; k++) {
+            const char *text = preset->options[k];
+            lua_pushlstring(L, text, strcspn(text, "="));
+            machine_push_option(L, &o, option_find(lua_tostring(L, -1)));
+            lua_rawset(L, -3);
+        }
+        lua_setfield(L, -2, "options");
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* core.policies() -> list of { name, doc, serves } */
 static int machine_policies(lua_State *L)
 {
@@ -154,9 +201,8 @@ static int machine_open(lua_State *L)
         if (machine_set_option(L, &o, &e) != VM_OK)
             return lua_raise(L, &e);
     }
-    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 0);
-    box->m = NULL;
-    box->busy = false;
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 2);
+    *box = (lua_machine){0};
     luaL_setmetatable(L, LUA_MACHINE);
     vm_host host = lua_host(L);
     if (machine_new(&host, &o, &box->m, &e) != VM_OK)
@@ -171,6 +217,10 @@ static int machine_close(lua_State *L)
     lua_machine *box = machine_box(L, 1);
     if (box->busy)
         return luaL_error(L, "this machine is busy with a replay and can't be closed");
+    if (box->handling)
+        return luaL_error(L, "a machine can't be closed by a handler of its signals");
+    if (box->telling)
+        return luaL_error(L, "this machine is calling its listeners and can't be closed");
     machine_delete(box->m);
     box->m = NULL;
     return 0;
@@ -305,20 +355,7 @@ static int machine_get_options(lua_State *L)
     const machine_options *o = &box->m->opt;
     lua_newtable(L);
     for (const option_row *r = option_rows; r->name; r++) {
-        int64_t v = option_get(o, r);
-        if (r->kind == OPTION_NAME) {
-            lua_pushstring(L, r->choice((int)v));
-        } else if (r->kind == OPTION_BOOL) {
-            lua_pushboolean(L, v != 0);
-        } else if (r->kind == OPTION_LIST) {
-            lua_newtable(L);
-            for (int k = 0; k < o->levels_count; k++) {
-                lua_pushinteger(L, o->levels[k]);
-                lua_rawseti(L, -2, k + 1);
-            }
-        } else {
-            lua_pushinteger(L, v);
-        }
+        machine_push_option(L, o, r);
         lua_setfield(L, -2, r->name);
     }
     return 1;
@@ -330,21 +367,59 @@ static void push_field(lua_State *L, const char *name, uint64_t value)
     lua_setfield(L, -2, name);
 }
 
-/* m:meminfo() -> frames and swap, in pages */
+/* Base pages of a large one */
+static uint64_t machine_large_pages(const machine *m, const frame *r)
+{
+    const pt_geometry *g = &m->hw.mmu.g;
+    return UINT64_C(1) << (g->shift[r->level] - g->page_bits);
+}
+
+/* m:_meminfo() -> frames and swap, in pages */
 static int machine_meminfo(lua_State *L)
 {
     const machine *m = lua_check_machine(L, 1)->m;
-    uint64_t tables = 0;
-    for (size_t i = 1; i < m->kernel.space_count; i++)
-        tables += m->kernel.spaces[i] ? m->kernel.spaces[i]->tables : 0;
-    lua_createtable(L, 0, 8);
-    push_field(L, "page", kernel_page(&m->kernel));
-    push_field(L, "frames", m->kernel.frames.count);
-    push_field(L, "free", m->kernel.frames.free);
-    push_field(L, "resident", m->kernel.resident);
+    const kernel *k = &m->kernel;
+    uint64_t tables = 0, cached = 0, shared = 0, dirty = 0, anonymous = 0, mapped = 0, locked = 0;
+    uint64_t swap_cached = 0;
+    for (size_t i = 1; i < k->space_count; i++)
+        tables += k->spaces[i] ? k->spaces[i]->tables : 0;
+    for (uint64_t i = 0; i < k->frames.count; i++) {
+        const frame *r = frames_at(&k->frames, i);
+        if (!r) { /* none of its chunk was ever used */
+            i |= FRAME_CHUNK - 1;
+            continue;
+        }
+        if (r->use == FRAME_ANON || (r->use == FRAME_HUGE && !r->file)) {
+            anonymous += r->use == FRAME_HUGE ? machine_large_pages(m, r) : 1;
+            swap_cached += r->slot != SLOT_NONE;
+        } else if (r->use == FRAME_FILE) {
+            bool memory = k->files[r->file]->memory;
+            cached++;
+            shared += memory;
+            mapped += r->mapped > 0;
+            dirty += !memory && reclaim_is_dirty(k, (uint32_t)i);
+        }
+        locked += r->use != FRAME_FREE && r->locks > 0;
+    }
+    lua_createtable(L, 0, 20);
+    push_field(L, "page", kernel_page(k));
+    push_field(L, "frames", k->frames.count);
+    push_field(L, "free", k->frames.free);
+    push_field(L, "resident", k->resident);
+    push_field(L, "anonymous", anonymous);
+    push_field(L, "cached", cached);
+    push_field(L, "shared", shared);
+    push_field(L, "mapped", mapped);
+    push_field(L, "dirty", dirty);
+    push_field(L, "locked", locked);
     push_field(L, "tables", tables);
-    push_field(L, "swap", m->kernel.swap.slots);
-    push_field(L, "swap_used", m->kernel.swap.used);
+    push_field(L, "swap", k->swap.slots.count);
+    push_field(L, "swap_used", k->swap.slots.used);
+    push_field(L, "swap_cached", swap_cached);
+    push_field(L, "committed", k->committed);
+    if (k->cfg.overcommit == OVERCOMMIT_STRICT)
+        push_field(L, "commit_limit",
+                   k->swap.slots.count + k->low_frames * k->cfg.overcommit_ratio / 100);
     push_field(L, "host_bytes", m->hw.mem.committed * DRAM_BLOCK);
     return 1;
 }
@@ -396,7 +471,7 @@ void lua_open_machine(lua_State *L)
         {"clock", machine_clock_},
         {"check", machine_check_},
         {"_options", machine_get_options},
-        {"meminfo", machine_meminfo},
+        {"_meminfo", machine_meminfo},
         {"_set_memory", machine_set_memory},
         {"_set_line", machine_set_line},
         {NULL, NULL},
@@ -404,6 +479,7 @@ void lua_open_machine(lua_State *L)
     static const luaL_Reg functions[] = {{"machine", machine_open},
                                          {"option_rows", machine_option_rows},
                                          {"policies", machine_policies},
+                                         {"presets", machine_presets},
                                          {"pte_formats", machine_pte_formats},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
@@ -415,10 +491,14 @@ void lua_open_machine(lua_State *L)
     lua_pushcfunction(L, machine_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
+    lua_open_file(L);
+    lua_open_events(L);
+    lua_tell_methods(L, false);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */
     lua_pop(L, 1);
+    lua_open_frames(L);
     lua_open_process(L);
     lua_open_replay(L);
 }

@@ -1,4 +1,5 @@
 /* lua_process.c: the methods of a process: accesses, areas, pages. */
+#include "callback.h"
 #include "lua_machine.h"
 
 #include <stdio.h>
@@ -34,6 +35,8 @@ lua_process *lua_check_live(lua_State *L, int idx, process **p)
     lua_process *h = lua_check_process(L, idx, p);
     if (!(*p)->space)
         luaL_argerror(L, idx, "this process has ended");
+    if (h->owner->calls) /* signal handlers run on the state that is running */
+        callback_enter(L);
     return h;
 }
 
@@ -72,9 +75,11 @@ static int fault_tostring(lua_State *L)
 int lua_raise_access(lua_State *L, machine *m, process *p, vm_status s, const fault_info *info,
                      const vm_error *e)
 {
+    if (s == VM_FAULT)
+        process_exit(&m->kernel, p, -1, info->signal);
+    lua_deliver(L, m);
     if (s != VM_FAULT)
-        return lua_raise(L, e);
-    process_exit(&m->kernel, p, -1);
+        return callback_raise(L, e);
     lua_push_fault(L, info);
     return lua_error(L);
 }
@@ -129,7 +134,7 @@ static int process_load(lua_State *L)
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 3), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
-    return 1;
+    return lua_tell(L, h->owner, 1);
 }
 
 static int process_store(lua_State *L)
@@ -138,7 +143,7 @@ static int process_store(lua_State *L)
     lua_process *h = lua_check_live(L, 1, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), x = (uint64_t)luaL_checkinteger(L, 3);
     store_number(L, h->owner->m, p, va, x, check_size(L, 4));
-    return 0;
+    return lua_tell(L, h->owner, 0);
 }
 
 /* A closure that holds the process: no type check of a userdata on each call. */
@@ -148,10 +153,12 @@ static int bound_load(lua_State *L)
     lua_process *h = lua_touserdata(L, lua_upvalueindex(1));
     if (!h->owner->m || h->owner->busy || !(p = process_find(&h->owner->m->kernel, h->pid))->space)
         return luaL_error(L, "the process has ended, or its machine is closed or busy");
+    if (h->owner->calls)
+        callback_enter(L);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 2), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
-    return 1;
+    return lua_tell(L, h->owner, 1);
 }
 
 static int bound_store(lua_State *L)
@@ -160,9 +167,11 @@ static int bound_store(lua_State *L)
     lua_process *h = lua_touserdata(L, lua_upvalueindex(1));
     if (!h->owner->m || h->owner->busy || !(p = process_find(&h->owner->m->kernel, h->pid))->space)
         return luaL_error(L, "the process has ended, or its machine is closed or busy");
+    if (h->owner->calls)
+        callback_enter(L);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1), x = (uint64_t)luaL_checkinteger(L, 2);
     store_number(L, h->owner->m, p, va, x, check_size(L, 3));
-    return 0;
+    return lua_tell(L, h->owner, 0);
 }
 
 /* p:bind("load") -> function(address[, size]);  p:bind("store") -> function(address, value[, size])
@@ -238,200 +247,7 @@ static int process_write(lua_State *L)
     return 0;
 }
 
-/* --- areas ---------------------------------------------------------------------------- */
-
-/* "rwx" -> PROT_ bits */
-static unsigned check_prot(lua_State *L, int idx)
-{
-    unsigned prot = 0;
-    for (const char *s = luaL_checkstring(L, idx); *s; s++)
-        switch (*s) {
-        case 'r':
-            prot |= PROT_R;
-            break;
-        case 'w':
-            prot |= PROT_W;
-            break;
-        case 'x':
-            prot |= PROT_X;
-            break;
-        case '-':
-            break;
-        default:
-            luaL_argerror(L, idx, "a protection is made of r, w, x and -, as in \"rw\"");
-        }
-    return prot;
-}
-
-static void prot_text(unsigned prot, char text[4])
-{
-    text[0] = prot & PROT_R ? 'r' : '-';
-    text[1] = prot & PROT_W ? 'w' : '-';
-    text[2] = prot & PROT_X ? 'x' : '-';
-    text[3] = '\0';
-}
-
-static int done(lua_State *L, vm_status s, const vm_error *e)
-{
-    if (s != VM_OK)
-        return lua_failed(L, e);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-/* p:_mmap(addr, length, prot, fixed, level, name) -> address */
-static int process_mmap(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    map_request r = {.addr = (uint64_t)luaL_optinteger(L, 2, 0),
-                     .length = (uint64_t)luaL_checkinteger(L, 3),
-                     .prot = check_prot(L, 4),
-                     .fixed = lua_toboolean(L, 5),
-                     .name = luaL_optstring(L, 7, "")};
-    lua_Integer level = luaL_optinteger(L, 6, 0);
-    luaL_argcheck(L, level >= 0 && level < PT_LEVELS_MAX, 6, "no such level of page sizes");
-    r.level = (uint8_t)level;
-    uint64_t at;
-    vm_error e;
-    if (space_map(&h->owner->m->kernel, p->space, &r, &at, &e) != VM_OK)
-        return lua_failed(L, &e);
-    lua_pushinteger(L, (lua_Integer)at);
-    return 1;
-}
-
-static int process_munmap(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    vm_error e;
-    vm_status s = space_unmap(&h->owner->m->kernel, p->space, (uint64_t)luaL_checkinteger(L, 2),
-                              (uint64_t)luaL_checkinteger(L, 3), &e);
-    return done(L, s, &e);
-}
-
-static int process_mprotect(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    vm_error e;
-    vm_status s = space_protect(&h->owner->m->kernel, p->space, (uint64_t)luaL_checkinteger(L, 2),
-                                (uint64_t)luaL_checkinteger(L, 3), check_prot(L, 4), &e);
-    return done(L, s, &e);
-}
-
-/* p:brk([address]) -> the break */
-static int process_brk(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    vm_error e;
-    if (!lua_isnoneornil(L, 2) && space_set_brk(&h->owner->m->kernel, p->space,
-                                                (uint64_t)luaL_checkinteger(L, 2), &e) != VM_OK)
-        return lua_failed(L, &e);
-    lua_pushinteger(L, (lua_Integer)p->space->brk);
-    return 1;
-}
-
-/* p:sbrk(n) -> the break before */
-static int process_sbrk(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    vm_error e;
-    uint64_t old = p->space->brk;
-    if (space_set_brk(&h->owner->m->kernel, p->space, old + (uint64_t)luaL_checkinteger(L, 2),
-                      &e) != VM_OK)
-        return lua_failed(L, &e);
-    lua_pushinteger(L, (lua_Integer)old);
-    return 1;
-}
-
-/* p:areas() -> list of { start, stop, prot, flags, name } */
-static int process_areas(lua_State *L)
-{
-    process *p;
-    lua_check_live(L, 1, &p);
-    lua_createtable(L, (int)p->space->area_count, 0);
-    for (size_t i = 0; i < p->space->area_count; i++) {
-        const area *a = &p->space->areas[i];
-        char prot[4];
-        prot_text(a->prot, prot);
-        lua_createtable(L, 0, 6);
-        lua_pushinteger(L, (lua_Integer)a->start);
-        lua_setfield(L, -2, "start");
-        lua_pushinteger(L, (lua_Integer)a->stop);
-        lua_setfield(L, -2, "stop");
-        lua_pushstring(L, prot);
-        lua_setfield(L, -2, "prot");
-        lua_pushstring(L, a->level ? "private|anonymous|hugetlb" : "private|anonymous");
-        lua_setfield(L, -2, "flags");
-        lua_pushstring(L, a->name);
-        lua_setfield(L, -2, "name");
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    return 1;
-}
-
-static void set_bool(lua_State *L, const char *name, bool v)
-{
-    lua_pushboolean(L, v);
-    lua_setfield(L, -2, name);
-}
-
-/* p:page(va) -> { state = ..., frame =, slot =, dirty =, accessed =, prot =, pte =, size = } */
-static int process_page(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
-    const machine *m = h->owner->m;
-    const pt_geometry *g = &m->hw.mmu.g;
-    const pte_format *f = g->format;
-    uint64_t va = (uint64_t)luaL_checkinteger(L, 2), slot;
-    lua_createtable(L, 0, 8);
-    if (!pt_canonical(g, va) || !p->space->root_ok) {
-        lua_pushliteral(L, "unallocated");
-        lua_setfield(L, -2, "state");
-        return 1;
-    }
-    pt_place at = pt_lookup(g, &m->hw.mem, p->space->root, va);
-    bool present = at.pte & f->present;
-    bool unknown = !present && at.pte & f->unknown;
-    const char *state = present                         ? "cached"
-                        : unknown                       ? "unknown"
-                        : space_find_area(p->space, va) ? "uncached"
-                                                        : "unallocated";
-    lua_pushstring(L, state);
-    lua_setfield(L, -2, "state");
-    lua_pushinteger(L, (lua_Integer)at.pte);
-    lua_setfield(L, -2, "pte");
-    lua_pushinteger(L, (lua_Integer)1 << g->shift[at.level]);
-    lua_setfield(L, -2, "size");
-    if (present) {
-        char prot[4];
-        prot_text(pte_prot(f, at.pte), prot);
-        lua_pushinteger(L, (lua_Integer)pte_ppn(f, at.pte));
-        lua_setfield(L, -2, "frame");
-        set_bool(L, "dirty", at.pte & f->dirty);
-        set_bool(L, "accessed", at.pte & f->accessed);
-        lua_pushstring(L, prot);
-        lua_setfield(L, -2, "prot");
-    } else if (pte_is_swapped(f, at.pte, &slot)) {
-        lua_pushinteger(L, (lua_Integer)slot);
-        lua_setfield(L, -2, "slot");
-    }
-    return 1;
-}
-
 /* --- the rest ------------------------------------------------------------------------- */
-
-static int process_exit_(lua_State *L)
-{
-    process *p;
-    lua_process *h = lua_check_process(L, 1, &p);
-    process_exit(&h->owner->m->kernel, p, (int)luaL_optinteger(L, 2, 0));
-    return 0;
-}
 
 static int process_stats(lua_State *L)
 {
@@ -465,7 +281,7 @@ static int process_tostring(lua_State *L)
     else
         snprintf(text, sizeof text,
                  "vmem.process %u %s: %zu areas, %llu pages resident, %llu in swap", p->pid,
-                 p->name, p->space->area_count, (unsigned long long)p->space->resident,
+                 p->name, p->space->areas.count, (unsigned long long)p->space->resident,
                  (unsigned long long)p->space->swapped);
     lua_pushstring(L, text);
     return 1;
@@ -520,7 +336,7 @@ static int process_set_pte(lua_State *L)
     lua_process *h = lua_check_live(L, 1, &p);
     bool present = !lua_isnoneornil(L, 3);
     uint64_t ppn = present ? (uint64_t)luaL_checkinteger(L, 3) : 0;
-    unsigned prot = present ? check_prot(L, 4) : 0;
+    unsigned prot = present ? lua_check_prot(L, 4) : 0;
     if (machine_set_pte(h->owner->m, p, (uint64_t)luaL_checkinteger(L, 2), ppn, prot, present,
                         &e) != VM_OK)
         return lua_raise(L, &e);
@@ -536,7 +352,7 @@ static int process_set_tlb(lua_State *L)
     lua_Integer level = luaL_checkinteger(L, 2);
     luaL_argcheck(L, level >= 0 && level < 8, 2, "no such level of the TLB");
     if (machine_set_tlb(h->owner->m, p, (unsigned)level, (uint64_t)luaL_checkinteger(L, 3),
-                        (uint64_t)luaL_checkinteger(L, 4), check_prot(L, 5), &e) != VM_OK)
+                        (uint64_t)luaL_checkinteger(L, 4), lua_check_prot(L, 5), &e) != VM_OK)
         return lua_raise(L, &e);
     return 0;
 }
@@ -544,20 +360,10 @@ static int process_set_tlb(lua_State *L)
 void lua_open_process(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"load", process_load},
-        {"store", process_store},
         {"bind", process_bind},
         {"read", process_read},
         {"write", process_write},
         {"fetch", process_fetch},
-        {"_mmap", process_mmap},
-        {"_munmap", process_munmap},
-        {"_mprotect", process_mprotect},
-        {"brk", process_brk},
-        {"_sbrk", process_sbrk},
-        {"areas", process_areas},
-        {"page", process_page},
-        {"exit", process_exit_},
         {"stats", process_stats},
         {"pid", process_pid},
         {"name", process_name},
@@ -568,6 +374,9 @@ void lua_open_process(lua_State *L)
         {"_set_tlb", process_set_tlb},
         {NULL, NULL},
     };
+    /* Those of single accesses, which tell listeners themselves: a wrapper shows. */
+    static const luaL_Reg accesses[] = {
+        {"load", process_load}, {"store", process_store}, {NULL, NULL}};
     luaL_newmetatable(L, LUA_FAULT);
     lua_pushcfunction(L, fault_tostring);
     lua_setfield(L, -2, "__tostring");
@@ -577,6 +386,10 @@ void lua_open_process(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     lua_open_explain(L);
+    lua_open_space(L);
+    lua_open_life(L);
+    lua_tell_methods(L, true);
+    luaL_setfuncs(L, accesses, 0);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Process"); /* where Lua adds its methods */

@@ -2,6 +2,7 @@
  *
  * core.replay(process, trace) -> replay;  r:step(n) -> accesses so far, ended?
  * While a step runs, the machine is busy: the trace may call back into Lua.
+ * Where somebody listens to events, it stops for them whenever a batch waits.
  */
 #include "callback.h"
 #include "lua_machine.h"
@@ -52,11 +53,17 @@ static int replay_open(lua_State *L)
     return 1;
 }
 
-/* The body of a step; `*e` says why it ended early. */
-static vm_status replay_advance(lua_replay *x, uint64_t n, vm_error *e)
+#define REPLAY_HEARD 4096 /* events that wait at most before they are delivered, and */
+#define REPLAY_AHEAD 256  /* the records between two looks at how many there are */
+
+/* The body of a step; `*e` says why it ended early. It ends, too, for events. */
+static vm_status replay_advance(lua_replay *x, uint64_t until, vm_error *e)
 {
-    uint64_t until = x->r.accesses + n;
+    const event_log *ev = &x->owner->m->kernel.events;
     while (x->r.accesses < until && !x->ended) {
+        bool heard = ev->pending.wanted && !x->owner->telling;
+        if (heard && events_pending(ev) >= REPLAY_HEARD)
+            break;
         if (x->at == x->block.count) {
             vm_status s = trace_next(x->cursor, &x->block, e);
             x->at = 0;
@@ -74,6 +81,8 @@ static vm_status replay_advance(lua_replay *x, uint64_t n, vm_error *e)
         rest.count -= x->at;
         if (rest.count > until - x->r.accesses)
             rest.count = (size_t)(until - x->r.accesses);
+        if (heard && rest.count > REPLAY_AHEAD)
+            rest.count = REPLAY_AHEAD;
         size_t ran;
         vm_status s = replay_block(&x->r, &rest, &ran, e);
         x->at += ran;
@@ -95,17 +104,23 @@ static int replay_step(lua_State *L)
         return luaL_error(L, "the machine of this replay is closed");
     if (x->owner->busy)
         return luaL_error(L, "the machine is busy with a replay already");
+    if (x->owner->handling)
+        return luaL_error(L, "a handler of a machine's signals can't replay on it");
     vm_error e;
-    callback_enter(L); /* the trace may be one that a Lua function parses */
-    x->owner->busy = true;
-    vm_status s = replay_advance(x, (uint64_t)n, &e);
-    x->owner->busy = false;
-    if (s == VM_FAULT) {
-        process *p = process_find(&x->owner->m->kernel, x->r.fault.pid);
-        return lua_raise_access(L, x->owner->m, p, s, &x->r.fault, &e);
-    }
-    if (s != VM_OK)
-        return callback_raise(L, &e);
+    uint64_t until = x->r.accesses + (uint64_t)n;
+    do {
+        callback_enter(L); /* the trace may be one that a Lua function parses */
+        x->owner->busy = true;
+        vm_status s = replay_advance(x, until, &e);
+        x->owner->busy = false;
+        if (s == VM_FAULT) {
+            process *p = process_find(&x->owner->m->kernel, x->r.fault.pid);
+            return lua_raise_access(L, x->owner->m, p, s, &x->r.fault, &e);
+        }
+        lua_deliver(L, x->owner->m);
+        if (s != VM_OK)
+            return callback_raise(L, &e);
+    } while (x->r.accesses < until && !x->ended && x->open);
     lua_pushinteger(L, (lua_Integer)x->r.accesses);
     lua_pushboolean(L, x->ended);
     return 2;

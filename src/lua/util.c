@@ -5,7 +5,11 @@
 vm_host lua_host(lua_State *L)
 {
     vm_host h;
-    h.alloc = lua_getallocf(L, &h.ud);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_HOST) == LUA_TLIGHTUSERDATA)
+        h = *(const vm_host *)lua_touserdata(L, -1);
+    else
+        h.alloc = lua_getallocf(L, &h.ud);
+    lua_pop(L, 1);
     return h;
 }
 

@@ -15,7 +15,10 @@
 
 #include "../base/base.h"
 
-/* The hook that allocates through the state's own allocator. */
+/* The core's host memory: the state's own allocator, or the vm_host to which a
+ * host of Lua points in the registry under this name (light userdata; it must
+ * live as long as the state). */
+#define LUA_HOST "vmem.host"
 vm_host lua_host(lua_State *L);
 
 /* Raise `e` as an error with the position of the caller: bad use, damaged

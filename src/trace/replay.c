@@ -55,9 +55,12 @@ static vm_status replay_map(void *ud, machine *m, process *p, const fault_info *
     replay *r = ud;
     kernel *k = &m->kernel;
     space *s = p->space;
+    vm_status own = r->before ? r->before(r->before_ud, m, p, f, e) : VM_FAULT;
+    if (own != VM_FAULT || !p->space || strcmp(f->signal, "SIGSEGV") != 0)
+        return own;
     uint64_t page = kernel_page(k), at, start = align_down(f->addr, page), stop = start + page;
     unsigned prot = f->access == ACCESS_FETCH ? PROT_R | PROT_X : PROT_R | PROT_W;
-    area *a = space_find_area(s, f->addr);
+    const area *a = area_find(&s->areas, f->addr);
     if (!pt_canonical(&k->hw->mmu.g, f->addr) || f->addr >= space_user_top(k))
         return replay_unmendable(e);
     k->n.faults--;            /* the program did not have this one */
@@ -71,9 +74,8 @@ static vm_status replay_map(void *ud, machine *m, process *p, const fault_info *
             ? "[stack]"
             : "[data]";
     /* Grow a neighbour of the same kind over a short gap, downwards or upwards. */
-    size_t i = space_find_index(s, f->addr);
-    const area *below = i > 0 ? &s->areas[i - 1] : NULL;
-    const area *above = i < s->area_count ? &s->areas[i] : NULL;
+    const area *above = area_above(&s->areas, f->addr);
+    const area *below = above ? above->prev : s->areas.last;
     if (below && strcmp(below->name, name) == 0 && start - below->stop < REPLAY_NEAR) {
         start = below->stop;
         prot = below->prot;
@@ -130,16 +132,16 @@ static vm_status replay_mprotect(replay *r, process *p, const access_event *ev, 
 
 static vm_status replay_mremap(replay *r, process *p, const access_event *ev, vm_error *e)
 {
-    return space_remap(&r->m->kernel, p->space, page_start(r, ev->arg[0]),
-                       whole_pages(r, ev->arg[0], ev->arg[1]), page_start(r, ev->arg[2]),
-                       whole_pages(r, ev->arg[2], ev->arg[3]), e);
+    uint64_t at, from = page_start(r, ev->arg[0]), to = page_start(r, ev->arg[2]);
+    return space_remap(&r->m->kernel, p->space, from, whole_pages(r, ev->arg[0], ev->arg[1]),
+                       to == from ? 0 : to, whole_pages(r, ev->arg[2], ev->arg[3]), false, &at, e);
 }
 
 static vm_status replay_brk(replay *r, process *p, const access_event *ev, vm_error *e)
 {
     space *s = p->space;
     if (s->brk == s->brk_start &&
-        !space_find_area(s, s->brk_start)) /* the first says where it is */
+        !area_find(&s->areas, s->brk_start)) /* the first says where it is */
         s->brk_start = s->brk = page_start(r, ev->arg[0]);
     return space_set_brk(&r->m->kernel, s, ev->arg[0], e);
 }
@@ -149,31 +151,18 @@ static vm_status replay_thread(replay *r, process *p, const access_event *ev, vm
     uint16_t task = (uint16_t)ev->arg[0];
     if (r->tasks[task] && r->tasks[task]->space)
         return VM_OK;
-    return process_share(&r->m->kernel, p, p->name, &r->tasks[task], e);
+    return process_share(&r->m->kernel, p, p->name, false, &r->tasks[task], e);
 }
 
-/* A child begins with its parent's areas; its pages come when it touches them. */
+/* A child that was seen before it was born, by an access that came first, stays as
+ * it is. */
 static vm_status replay_fork(replay *r, process *p, const access_event *ev, vm_error *e)
 {
-    process *child;
-    kernel *k = &r->m->kernel;
-    vm_status s = replay_task(r, (uint16_t)ev->arg[0], &child, e);
-    if (s != VM_OK || child == p || !child->space || child->space->area_count)
-        return s;
-    uint64_t at;
-    for (size_t i = 0; i < p->space->area_count && s == VM_OK; i++) {
-        const area *a = &p->space->areas[i];
-        map_request req = {.addr = a->start,
-                           .length = a->stop - a->start,
-                           .prot = a->prot,
-                           .fixed = true,
-                           .flags = a->flags,
-                           .level = a->level,
-                           .name = a->name};
-        s = space_map(k, child->space, &req, &at, e);
-    }
-    child->space->brk_start = p->space->brk_start;
-    child->space->brk = p->space->brk;
+    process **child = &r->tasks[(uint16_t)ev->arg[0]];
+    if (*child && (*child)->space)
+        return VM_OK;
+    vm_status s = process_fork(&r->m->kernel, p, child, e);
+    r->processes += s == VM_OK;
     return s;
 }
 
@@ -190,7 +179,7 @@ static vm_status replay_exit(replay *r, process *p, const access_event *ev, vm_e
     (void)e;
     /* The caller's process stays, so that its pages can be looked at afterwards. */
     if (p != r->tasks[0])
-        process_exit(&r->m->kernel, p, (int)ev->arg[0]);
+        process_exit(&r->m->kernel, p, (int)ev->arg[0], NULL);
     return VM_OK;
 }
 
@@ -207,6 +196,7 @@ static vm_status replay_event(replay *r, process *p, const access_event *ev, vm_
     r->events++;
     if (!p->space || ev->type >= EVENT_TYPES || !replay_handlers[ev->type])
         return VM_OK;
+    r->m->kernel.n.calls++;
     vm_status s = replay_handlers[ev->type](r, p, ev, e);
     if (s == VM_REFUSED) { /* what is touched of it will be mapped then */
         r->skipped_events++;
@@ -223,6 +213,8 @@ vm_status replay_block(replay *r, const trace_block *b, size_t *done, vm_error *
 {
     vm_status s = VM_OK;
     size_t i = 0;
+    r->before = r->m->mend;
+    r->before_ud = r->m->mend_ud;
     r->m->mend = replay_map;
     r->m->mend_ud = r;
     while (i < b->count && s == VM_OK) {
@@ -245,7 +237,8 @@ vm_status replay_block(replay *r, const trace_block *b, size_t *done, vm_error *
         i += ran;
         r->accesses += ran;
     }
-    r->m->mend = NULL;
+    r->m->mend = r->before;
+    r->m->mend_ud = r->before_ud;
     *done = i;
     return s;
 }

@@ -28,6 +28,8 @@ typedef struct replay {
     uint64_t mapped;         /* areas made because something unmapped was touched */
     uint64_t skipped_events; /* events that the machine refused (their areas do not fit) */
     fault_info fault;        /* where VM_FAULT ended it */
+    machine_mend *before;    /* who mended before this replay, and is asked first */
+    void *before_ud;
 } replay;
 
 vm_status replay_begin(replay *r, machine *m, process *first, vm_error *e);

@@ -1,0 +1,396 @@
+-- Host memory that runs out: every allocation of every operation fails in turn.
+--
+-- A scenario is a row: `make` prepares what the operation needs, into a table of
+-- its own, and `act` is the operation. For n = 1, 2, ... the n-th allocation of
+-- `act` is refused, by the core's allocator or by Lua's (spec/fail.c), until none
+-- was. Each time the refusal is reported as what it is, the machine is whole, the
+-- bytes of a process that stands by are what they were, no frame is lost, and when
+-- everything is closed the core holds no memory and no file. After it, the same
+-- `act` succeeds; a row that says `once` acts on what the first try may have half
+-- consumed, and is not tried again.
+local lu = require("luaunit")
+local vmem = require("vmem")
+local core = require("vmem.core")
+local fail = require("fail")
+local tree = require("tree")
+local tracefile = require("fuzz.trace_fuzz")
+
+local MOST = 20000 -- allocations of one operation
+
+local small = { preset = "core-i7", dram = "512KiB", swap = "1MiB", cache = { l3 = { size = 0 } } }
+local text = ("All that the process beside holds. "):rep(100)
+
+-- A machine, a process `p` to act on, and one beside it that half fills memory.
+local function with_machine(s)
+    s.m = vmem.machine(s.options or small)
+    s.free = s.m:meminfo().free
+    s.beside = s.m:spawn()
+    s.at = assert(s.beside:mmap({ length = "160KiB" }))
+    for i = 0, 39 do
+        s.beside:write(s.at + i * 4096, text)
+    end
+    s.p = s.m:spawn()
+end
+
+local function with_area(s)
+    with_machine(s)
+    s.a = assert(s.p:mmap({ length = "1MiB" }))
+end
+
+local function with_pages(s)
+    with_area(s)
+    for i = 0, 99 do
+        s.p:store(s.a + i * 4096, i)
+    end
+end
+
+local function spread(list)
+    local t = {}
+    for i = 1, 400 do
+        t[i] = { list[i % #list + 1], 0x10000 + i * 7919 * 64 % (1 << 26), 8, i % 3 }
+    end
+    return t
+end
+
+local function with_trace(s)
+    with_machine(s)
+    s.t = vmem.trace.new(spread({ "load", "store", "fetch", "modify" }))
+end
+
+-- A program that changes its address space in every way that a trace can tell.
+local function with_events(s)
+    with_machine(s)
+    local list = {}
+    local function add(kind, a, size, task) list[#list + 1] = { kind, a, size, task } end
+    local function event(t) list[#list + 1] = { "event", t } end
+    local base = 1 << 32
+    event({ type = "brk", addr = 1 << 24, task = 0 })
+    for i = 0, 19 do
+        local a = base + i * 65536
+        event({ type = "mmap", addr = a, length = 16384, prot = 3, flags = 34, offset = 0, name = "lib", task = 0 })
+        for k = 0, 3 do add("store", a + k * 4096, 8, 0) end
+        event({ type = "mprotect", addr = a + 4096, length = 4096, prot = 1, task = 0 })
+        event({ type = "munmap", addr = a + 8192, length = 4096, task = 0 })
+    end
+    event({ type = "mremap", addr = base, length = 4096, new_addr = base << 4, new_length = 16384, task = 0 })
+    add("load", base << 4, 8, 0)
+    event({ type = "brk", addr = (1 << 24) + 65536, task = 0 })
+    event({ type = "fork", child = 1, task = 0 })
+    event({ type = "thread", child = 2, task = 0 })
+    for i = 0, 19 do add("load", base + 65536 + i % 4 * 65536, 8, i % 3) end
+    event({ type = "exec", task = 1 })
+    add("store", base, 8, 1)
+    event({ type = "exit", status = 0, task = 1 })
+    s.t = vmem.trace.new(list)
+end
+
+local function pass(t)
+    local n = 0
+    for _ in t:each() do
+        n = n + 1
+    end
+    return n
+end
+
+local scenarios = {
+    { "spawn", make = with_machine, act = function(s)
+        for _ = 1, 20 do s.m:spawn({ name = "child" }) end
+    end },
+    { "mmap", make = with_machine, act = function(s)
+        local t = {}
+        for i = 1, 20 do
+            local a, why, code = s.p:mmap({ length = "8KiB", addr = 1 << 20 | i << 14, flags = "fixed" })
+            if not a then return nil, why, code end
+            t[i] = a
+        end
+        return t
+    end },
+    { "first touch", make = with_area, act = function(s)
+        for i = 0, 19 do s.p:store(s.a + i * 4096, i) end
+    end },
+    { "first touch, each with its table", make = function(s)
+        with_machine(s)
+        s.a = assert(s.p:mmap({ length = "64MiB", addr = 1 << 30, flags = "fixed" }))
+    end, act = function(s)
+        for i = 0, 31 do lu.assertEquals(s.p:load(s.a + (i << 21)), 0) end
+    end },
+    { "touch with eviction", make = with_area, act = function(s)
+        for i = 0, 199 do s.p:store(s.a + i * 4096, i) end
+        for i = 0, 199 do lu.assertEquals(s.p:load(s.a + i * 4096), i) end
+    end },
+    { "read and write", make = with_area, act = function(s)
+        s.p:write(s.a + 100, text)
+        lu.assertEquals(s.p:read(s.a + 100, #text), text)
+    end },
+    { "munmap in the middle", make = with_pages, act = function(s)
+        for i = 1, 40, 2 do
+            local ok, why, code = s.p:munmap(s.a + i * 4096, 4096)
+            if not ok then return nil, why, code end
+        end
+        return true
+    end },
+    { "mprotect in the middle", make = with_pages, act = function(s)
+        for i = 1, 40, 2 do
+            local ok, why, code = s.p:mprotect(s.a + i * 4096, 4096, "r")
+            if not ok then return nil, why, code end
+        end
+        return true
+    end },
+    { "brk", make = with_machine, act = function(s)
+        local at, why, code = s.p:sbrk("64KiB")
+        if not at then return nil, why, code end
+        s.p:store(at, 1)
+        return true
+    end },
+    { "exit", once = true, make = with_pages, act = function(s) s.p:exit(0) end },
+    { "explain", make = with_area, act = function(s) return tostring(s.p:explain(s.a + 4096)) end },
+    { "stats", make = with_pages, act = function(s)
+        return s.m:stats(), s.m:processes(), s.p:areas(), s.p:page(s.a)
+    end },
+    { "replay", once = true, make = with_trace, act = function(s) return s.p:replay(s.t) end },
+    { "replay of events", once = true, make = with_events, act = function(s)
+        local r <close> = core.replay(s.p, s.t)
+        r:step(1000)
+        assert(r:result().refused == 0)
+        return true
+    end },
+    { "a trace from a table", act = function(s)
+        s.t = vmem.trace.new({ { "load", 0, 8 }, { "event", { type = "mmap", addr = 4096, length = 4096, prot = 3,
+            flags = 34, offset = 0, name = "lib", task = 0 } } })
+        return pass(s.t)
+    end },
+    { "parts and copies", make = with_trace, act = function(s)
+        local head <close> = s.t:head(10)
+        local copy <close> = head:copy()
+        return pass(copy), copy:info()
+    end },
+    { "saving", make = with_trace, act = function(s)
+        s.path = s.path or os.tmpname()
+        local ok, why, code = s.t:save(s.path)
+        if not ok then return nil, why, code end
+        local t <close> = assert(vmem.trace.open(s.path))
+        lu.assertEquals(pass(t), 400)
+        return true
+    end, finish = function(s)
+        if s.path then
+            lu.assertNil(io.open(s.path .. ".part"))
+            os.remove(s.path)
+        end
+    end },
+}
+
+-- A machine of each preset.
+for _, name in ipairs(vmem.presets.names()) do
+    table.insert(scenarios, { "a machine, " .. name, act = function(s)
+        s.m = vmem.machine({ preset = name, dram = name ~= "csapp" and "1MiB" or nil })
+    end })
+end
+
+table.insert(scenarios, { "a machine with all levels", act = function(s)
+    local tlb, cache = { entries = 8, ways = 2 }, { size = "4KiB", ways = 2 }
+    s.m = vmem.machine({ preset = "core-i7", dram = "1MiB",
+        tlb = { l1i = tlb, l1d = tlb, l2 = tlb, l3 = tlb },
+        pwc = { l1 = tlb, l2 = tlb, l3 = tlb },
+        cache = { l1i = cache, l1d = cache, l2 = cache, l3 = cache, l4 = cache } })
+end })
+
+-- A machine of each policy.
+for _, row in ipairs(core.policies()) do
+    if row.serves:find("frames") then
+        table.insert(scenarios, { "policy " .. row.name,
+            make = function(s)
+                s.options = { preset = "core-i7", dram = "512KiB", swap = "1MiB", policy = row.name,
+                    cache = { l3 = { size = 0 } } }
+                with_area(s)
+            end,
+            act = function(s)
+                for i = 0, 149 do s.p:store(s.a + i * 4096, i) end
+            end })
+    end
+end
+
+-- Each generator, and its first records.
+for _, g in ipairs(vmem.trace.generators()) do
+    table.insert(scenarios, { "generator " .. g.name, act = function(s)
+        local inner
+        if g.takes_traces then
+            inner = { vmem.trace.pages({ 1, 2, 3 }), vmem.trace.loop({ refs = 100 }) }
+        end
+        s.t = vmem.trace[g.name](inner)
+        local head <close> = s.t:head(5000)
+        return pass(head)
+    end })
+end
+
+-- Each format: a file to open, read, measure and replay.
+local contents = {
+    lackey = "I  04000000,3\n L 1ffeffe8,8\n S 1ffeffe0,8\n M 0421d000,4\n",
+    din = "2 400 4\n0 1f\n1 20 8\n",
+    pages = "1 2 3 4\n1 2 5\n",
+    champsim = (("<I8BBc2c4I8I8I8I8I8I8"):pack(0x400000, 0, 0, "\0\0", "\0\0\0\0", 0x1000, 0, 0x2000, 0, 0, 0)):rep(8),
+    pattern = "r 4096\nw 8192\n",
+}
+local packers = { plain = "cat", gzip = "gzip -c", zstd = "zstd -qc", xz = "xz -c" }
+
+local function open_row(format, packer, command)
+    return { ("open %s, %s"):format(format, packer),
+        make = function(s)
+            with_machine(s)
+            s.path = os.tmpname()
+            if format == "vmt" then
+                local t <close> = vmem.trace.new(spread({ "load", "store" }))
+                assert(t:save(s.path))
+            else
+                tracefile.write_file(s.path, contents[format])
+            end
+            if packer ~= "plain" then
+                local p = tree.quote(s.path)
+                assert(os.execute(("%s %s >%s.z && mv %s.z %s"):format(command, p, p, p, p)))
+            end
+        end,
+        act = function(s)
+            local o
+            if format == "pattern" then
+                local lpeg = require("lpeg")
+                o = { pattern = lpeg.C(lpeg.S("rw")) * " " * lpeg.C(lpeg.R("09") ^ 1) }
+            end
+            local t, why, code = vmem.trace.open(s.path, o)
+            if not t then return nil, why, code end
+            s.t = t
+            pass(t)
+            s.t:info()
+            local r <close> = core.replay(s.p, t)
+            r:step(1000)
+            return true
+        end,
+        once = true,
+        finish = function(s) os.remove(s.path) end }
+end
+
+for format in pairs(contents) do
+    table.insert(scenarios, open_row(format, "plain"))
+end
+table.insert(scenarios, open_row("vmt", "plain"))
+for packer, command in pairs(packers) do
+    if packer ~= "plain" then
+        table.insert(scenarios, open_row("lackey", packer, command))
+    end
+end
+
+-- A program recorded as it runs.
+if os.execute(("command -v qemu-x86_64 >/dev/null && test -e %s/libvmem-record.so"):format(tree.quote(tree.build))) then
+    table.insert(scenarios, { "recording", act = function(s)
+        local t, why, code = vmem.trace.record({ "true", via = "qemu" })
+        if not t then return nil, why, code end
+        s.t = t
+        pass(t)
+        return true
+    end, once = true })
+end
+
+-- A refusal told as it should be: raised, or nil, message, code.
+local function told(row, who, n, ok, a, why, code)
+    local where = ("%s: allocation %d of %s"):format(row[1], n, who)
+    local message = tostring(ok and why or a)
+    if ok then
+        lu.assertNil(a, where .. " was refused, and nothing was said")
+        lu.assertEquals(code, "ENOMEM", where .. ": " .. message)
+    end
+    lu.assertEvalToTrue(message:find("not enough memory", 1, true) or message:find("not enough host memory for %w")
+        or message:find("^ENOMEM: "), where .. ": " .. message)
+end
+
+local function whole(row, who, n, s)
+    local where = ("%s, after allocation %d of %s was refused"):format(row[1], n, who)
+    if s.m then
+        lu.assertEquals({ s.m:check() }, { true }, where)
+    end
+    if s.beside then
+        for i = 0, 39 do
+            lu.assertEquals(s.beside:read(s.at + i * 4096, #text), text, where)
+        end
+        lu.assertEquals({ s.m:check() }, { true }, where)
+    end
+end
+
+-- With its last process, a machine has every frame and swap slot again.
+local function close(row, s)
+    if s.t then s.t:close() end
+    if s.m then
+        for _, p in ipairs(s.m:processes()) do p:exit(0) end
+        local info = s.m:meminfo()
+        lu.assertEquals({ info.free, info.swap_used }, { s.free or info.free, 0 }, row[1] .. ": frames, slots lost")
+        lu.assertEquals({ s.m:check() }, { true })
+        s.m:close()
+    end
+    if row.finish then row.finish(s) end
+end
+
+local function held()
+    collectgarbage()
+    collectgarbage()
+    return { fail.held() }
+end
+
+-- Everything that the scenario made is garbage once this has returned.
+local function act(row, who, n)
+    local s = {}
+    if row.make then row.make(s) end
+    local results = table.pack(fail.run(who, n, row.act, s))
+    local refused = results[1]
+    if refused then
+        told(row, who, n, table.unpack(results, 2, results.n))
+        whole(row, who, n, s)
+    end
+    if not refused or not row.once then
+        local ok, a, why = table.unpack(results, 2, 4)
+        if refused then
+            ok, a, why = pcall(row.act, s)
+        end
+        lu.assertEvalToTrue(ok and (a ~= nil or why == nil),
+            ("%s, after allocation %d of %s: %s"):format(row[1], n, who, tostring(ok and why or a)))
+        whole(row, who, n, s)
+    end
+    close(row, s)
+    return refused
+end
+
+local function try(row, who, n)
+    local before = held()
+    local refused = act(row, who, n)
+    lu.assertEquals(held(), before, ("%s, allocation %d of %s: bytes, blocks, wrong sizes held"):format(
+        row[1], n, who))
+    return refused
+end
+
+TestNoMemory = {}
+
+-- Files that this process, the shell's parent, has open once the pipe to the shell
+-- is there in full; the same each time where there is no /proc.
+local function open_files()
+    local path = os.tmpname()
+    local pipe = assert(io.popen(("read _; ls /proc/$PPID/fd 2>&1 | wc -l >%s"):format(tree.quote(path)), "w"))
+    pipe:write("\n")
+    pipe:close()
+    local file <close> = assert(io.open(path))
+    os.remove(path)
+    return file:read("n")
+end
+
+local function refuse_all(row, who)
+    local n, files = 1, open_files()
+    while try(row, who, n) do
+        n = n + 1
+        lu.assertTrue(n < MOST, row[1] .. " does not end")
+    end
+    lu.assertEquals(open_files(), files, row[1] .. ": files left open")
+end
+
+for _, row in ipairs(scenarios) do
+    local name = row[1]:gsub("^%l", string.upper):gsub("[^%w]+(%w?)", string.upper):gsub("[^%w]", "")
+    for _, who in ipairs({ "core", "lua" }) do
+        TestNoMemory[("test%s%s"):format(who == "core" and "" or "Lua", name)] = function()
+            refuse_all(row, who)
+        end
+    end
+end

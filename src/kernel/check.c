@@ -1,0 +1,204 @@
+/* check.c: the invariants of the kernel, walked: every PTE of every space against
+ * frames, reverse map, swap slots and files, and back.
+ */
+#include "kernel.h"
+
+/* What the walk counts, to be compared with what is stored. */
+typedef struct check_sums {
+    uint64_t mappings; /* PTEs that map frames of the reverse map */
+    uint64_t users;    /* PTEs and shared pages that name slots */
+    uint64_t committed;
+} check_sums;
+
+static const char *check_areas(const kernel *k, const space *s, check_sums *sums)
+{
+    uint64_t page = kernel_page(k), locked = 0, committed = 0;
+    const char *broken = area_check(&s->areas);
+    for (const area *a = s->areas.first; a && !broken; a = a->next) {
+        uint64_t pages = (a->stop - a->start) >> k->hw->mmu.g.page_bits;
+        if ((a->start | a->stop | a->offset) & (page - 1))
+            broken = "space: an area's border is not on a page";
+        if (a->file && k->files[a->file->id] != a->file)
+            broken = "space: an area's file does not exist";
+        locked += a->flags & AREA_LOCKED ? pages : 0;
+        committed += a->flags & AREA_PROMISED ? pages : 0;
+    }
+    if (!broken && (locked != s->locked || committed != s->committed))
+        broken = "space: the count of locked or promised pages is wrong";
+    sums->committed += committed;
+    return broken;
+}
+
+/* A present PTE and the frame that it names. */
+static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt_place *at,
+                                check_sums *sums)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    frame *r = frames_at(&k->frames, pte_ppn(f, at->pte));
+    const area *a = area_find(&s->areas, va);
+    if (!r || r->use == FRAME_FREE || r->use == FRAME_TABLE || r->use == FRAME_TAIL)
+        return "space: a present PTE names a frame that is not a page's";
+    if (r->use == FRAME_PINNED)
+        return NULL;
+    if (!a)
+        return "space: a page is resident outside of all areas";
+    if (r->use == FRAME_ZERO)
+        return at->pte & f->write ? "space: the page of zeros can be written" : NULL;
+    const mapping *x = frames_mapping(&k->frames, r, at->pa);
+    if (!x || x->space != s->id || x->vpn != kernel_vpn(k, va))
+        return "space: a frame's reverse map does not name the PTE that maps it";
+    if (x->locked != !!(a->flags & AREA_LOCKED))
+        return "space: a page of a locked area is not locked, or one of another is";
+    if (at->pte & f->write && !(page_prot(a, r, page_holders(k, r)) & PROT_W))
+        return "space: a PTE can write what others share, or what its area forbids";
+    if (r->file && (a->file == NULL || a->file->id != r->file || area_index(k, a, va) != r->index))
+        return "space: a PTE maps another page of a file than its area does";
+    if (!r->file && a->file && a->flags & AREA_SHARED)
+        return "space: a PTE of a shared area maps a private page";
+    sums->mappings++;
+    return NULL;
+}
+
+static const char *check_pages(kernel *k, const space *s, check_sums *sums)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0;
+    pt_place at;
+    for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
+        if (at.pte & g->format->present) {
+            const char *broken = check_mapped(k, s, va, &at, sums);
+            if (broken)
+                return broken;
+            if (frames_at(&k->frames, pte_ppn(g->format, at.pte))->use != FRAME_ZERO)
+                resident += UINT64_C(1) << (g->shift[at.level] - g->page_bits);
+        } else if (pte_is_swapped(g->format, at.pte, &slot)) {
+            if (!swap_is_used(&k->swap, slot))
+                return "swap: a PTE names a slot that is free";
+            sums->users++;
+            swapped++;
+        }
+        va = (va | low_mask(g->shift[at.level])) + 1;
+    }
+    if (swapped != s->swapped || resident != s->resident)
+        return "space: the count of resident or swapped pages is wrong";
+    return NULL;
+}
+
+static const char *check_file(const kernel *k, const file *f, check_sums *sums)
+{
+    uint64_t cached = 0;
+    for (uint64_t i = 0; (i = file_next(f, i)) < FILE_PAGES; i++) {
+        const file_page *page = file_at(f, i);
+        if (page->frame != NUMBER_NONE) {
+            const frame *r = frames_at(&k->frames, page->frame);
+            if (!r || r->file != f->id || r->index != i)
+                return "file: the frame of a page does not name it back";
+            cached++;
+        }
+        if (page->block != NUMBER_NONE && f->memory) {
+            if (!swap_is_used(&k->swap, page->block))
+                return "file: a page of shared memory names a slot that is free";
+            sums->users++;
+        } else if (page->block != NUMBER_NONE && !pool_is_used(&k->blocks, page->block)) {
+            return "file: a page names a block of the disk that is free";
+        }
+    }
+    sums->committed += f->promised;
+    if (!f->refs && !f->linked)
+        return "file: one that nobody holds is still there";
+    return cached == f->cached ? NULL : "file: the count of pages in memory is wrong";
+}
+
+static const char *check_frames(kernel *k, const check_sums *sums)
+{
+    uint64_t mappings = 0, resident = 0, users = 0;
+    for (uint64_t i = 0; i < k->frames.count; i++) {
+        const frame *r = frames_at(&k->frames, i);
+        if (!r || r->use == FRAME_FREE)
+            continue;
+        bool slot = r->slot != SLOT_NONE;
+        if (slot && swap_at(&k->swap, r->slot)->frame != i)
+            return "swap: a slot does not name the frame that stands for it";
+        if ((r->use == FRAME_ANON || r->use == FRAME_HUGE) && !r->mapped && !r->file && !slot)
+            return "kernel: a page in memory is held by nobody";
+        if ((r->file != 0) != (r->use == FRAME_FILE) && r->use != FRAME_HUGE)
+            return "kernel: a frame's use and its file disagree";
+        if (r->file && (r->file >= k->file_count || !k->files[r->file] ||
+                        !file_at(k->files[r->file], r->index) ||
+                        file_at(k->files[r->file], r->index)->frame != i))
+            return "file: a page does not name the frame that holds it";
+        mappings += r->mapped;
+        resident += r->use == FRAME_ANON || r->use == FRAME_FILE;
+    }
+    for (uint32_t i = 0; i < k->swap.slots.count; i++) {
+        const swap_slot *x = pool_is_used(&k->swap.slots, i) ? swap_at(&k->swap, i) : NULL;
+        if (x && x->frame != NUMBER_NONE && frames_at(&k->frames, x->frame)->slot != i)
+            return "swap: a frame does not name the slot it stands for";
+        users += x ? x->users : 0;
+    }
+    if (mappings != sums->mappings)
+        return "kernel: the reverse map has mappings that no PTE makes";
+    if (users != sums->users)
+        return "swap: the users of a slot are counted wrongly";
+    return resident == k->resident ? NULL : "kernel: the count of resident pages is wrong";
+}
+
+static const char *check_tlb(const kernel *k, const tlb *t)
+{
+    const mmu *m = &k->hw->mmu;
+    for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
+        const tlb_entry *e = &t->e[i];
+        const space *owner = NULL;
+        if (!e->tag || tlb_tag_asid(e->tag) == TLB_GLOBAL)
+            continue;
+        for (size_t j = 1; j < k->space_count; j++) {
+            const space *s = k->spaces[j];
+            bool runs = k->cfg.asid_bits || s == k->running;
+            if (s && runs && s->asid_generation == k->asid_generation &&
+                s->asid == tlb_tag_asid(e->tag))
+                owner = s;
+        }
+        if (!owner)
+            return "tlb: an entry belongs to no space";
+        unsigned level = tlb_tag_class(e->tag);
+        uint64_t va = sign_extend(tlb_tag_vpn(e->tag) << m->g.shift[level], m->g.va_bits);
+        pt_place at = pt_lookup(&m->g, &k->hw->mem, owner->root, va);
+        const pte_format *f = m->g.format;
+        if (at.pte & f->unknown && !(at.pte & f->present))
+            continue; /* state set by hand: nobody gave this PTE */
+        if (!(at.pte & f->present) || at.level != level || pte_ppn(f, at.pte) != e->pay >> 8)
+            return "tlb: an entry maps what its PTE does not";
+        if ((e->pay & TLB_W && !(at.pte & f->write)) || (e->pay & TLB_D && !(at.pte & f->dirty)))
+            return "tlb: an entry allows or knows more than its PTE";
+    }
+    return NULL;
+}
+
+const char *kernel_check(kernel *k)
+{
+    check_sums sums = {0};
+    const char *broken = frames_check(&k->frames);
+    if (!broken)
+        broken = swap_check(&k->swap);
+    if (!broken && !pool_check(&k->blocks))
+        broken = "disk: the count of used blocks is wrong";
+    if (!broken && k->pol->cls->check)
+        broken = k->pol->cls->check(k->pol);
+    for (size_t i = 1; i < k->space_count && !broken; i++) {
+        if (!k->spaces[i])
+            continue;
+        broken = check_areas(k, k->spaces[i], &sums);
+        if (!broken)
+            broken = check_pages(k, k->spaces[i], &sums);
+    }
+    for (size_t i = 1; i < k->file_count && !broken; i++)
+        if (k->files[i])
+            broken = check_file(k, k->files[i], &sums);
+    if (!broken)
+        broken = check_frames(k, &sums);
+    if (!broken && sums.committed != k->committed)
+        broken = "kernel: the count of promised pages is wrong";
+    for (unsigned i = 0; i < k->hw->mmu.tlb_count && !broken; i++)
+        broken = check_tlb(k, &k->hw->mmu.tlbs[i]);
+    return broken;
+}

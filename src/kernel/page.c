@@ -1,0 +1,131 @@
+/* page.c: who holds a page. Every PTE that comes to map a frame or ceases to,
+ * every slot that gains or loses a user, passes here, so that counts, reverse map
+ * and policy agree.
+ */
+#include "kernel.h"
+
+static uint64_t page_frames(const kernel *k, const frame *r)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    return r->use == FRAME_HUGE ? UINT64_C(1) << (g->shift[r->level] - g->page_bits) : 1;
+}
+
+void page_enter(kernel *k, uint64_t ppn, uint64_t key)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    r->key = key;
+    k->resident++;
+    k->pol->cls->insert(k->pol, 0, (uint32_t)ppn, key);
+}
+
+void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
+              unsigned prot)
+{
+    const pt_geometry *g = &k->hw->mmu.g;
+    frame *r = frames_at(&k->frames, ppn);
+    dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte_leaf(g->format, ppn, prot, r->level));
+    if (r->use == FRAME_ZERO)
+        return;
+    frames_map(&k->frames, r, s->id, kernel_vpn(k, va), pte_pa);
+    s->resident += page_frames(k, r);
+    if (a->flags & AREA_LOCKED) {
+        r->first.locked = true;
+        page_lock(k, ppn);
+    }
+}
+
+void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    uint64_t ppn = pte_ppn(f, pte);
+    frame *r = frames_at(&k->frames, ppn);
+    kernel_invalidate(k, s, va);
+    if (r->use == FRAME_ZERO)
+        return;
+    s->resident -= page_frames(k, r);
+    if (r->use == FRAME_PINNED) {
+        dram_clear(&k->hw->mem, ppn << k->hw->mmu.g.page_bits, kernel_page(k));
+        frames_give(&k->frames, ppn, 1);
+        return;
+    }
+    r->dirty |= (pte & f->dirty) != 0;
+    r->referenced |= (pte & f->accessed) != 0;
+    bool locked = frames_mapping(&k->frames, r, pte_pa)->locked;
+    frames_unmap(&k->frames, r, pte_pa);
+    if (r->mapped == 0 && !r->file)
+        page_free(k, ppn);
+    else if (locked)
+        page_unlock(k, ppn);
+}
+
+void page_free(kernel *k, uint64_t ppn)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    uint64_t n = page_frames(k, r);
+    if (r->use != FRAME_HUGE) {
+        if (frame_is_ruled(r))
+            k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
+        k->resident--;
+    }
+    page_forget_slot(k, r);
+    dram_clear(&k->hw->mem, ppn << k->hw->mmu.g.page_bits, n << k->hw->mmu.g.page_bits);
+    frames_give(&k->frames, ppn, n);
+}
+
+static void page_settle_slot(kernel *k, uint32_t slot)
+{
+    if (swap_settle(&k->swap, slot))
+        disk_discard(&k->hw->disk, slot);
+}
+
+void page_drop_slot(kernel *k, uint32_t slot)
+{
+    swap_slot *x = swap_at(&k->swap, slot);
+    uint32_t ppn = x->frame;
+    if (--x->users)
+        return;
+    frame *r = ppn == NUMBER_NONE ? NULL : frames_at(&k->frames, ppn);
+    if (r && r->mapped == 0)
+        page_free(k, ppn); /* read ahead, and nobody came */
+    else
+        page_settle_slot(k, slot);
+}
+
+void page_forget_slot(kernel *k, frame *r)
+{
+    uint32_t slot = r->slot;
+    if (slot == SLOT_NONE)
+        return;
+    r->slot = SLOT_NONE;
+    swap_at(&k->swap, slot)->frame = NUMBER_NONE;
+    page_settle_slot(k, slot);
+}
+
+uint64_t page_holders(const kernel *k, const frame *r)
+{
+    return r->mapped + (uint64_t)(r->slot == SLOT_NONE ? 0 : swap_at(&k->swap, r->slot)->users);
+}
+
+unsigned page_prot(const area *a, const frame *r, uint64_t holders)
+{
+    unsigned prot = area_pte_prot(a);
+    if (area_is_private(a) && (r->file || r->use == FRAME_ZERO || holders > 1))
+        prot &= ~(unsigned)PROT_W;
+    return prot;
+}
+
+void page_lock(kernel *k, uint64_t ppn)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    if (frame_is_ruled(r))
+        k->pol->cls->remove(k->pol, 0, (uint32_t)ppn);
+    r->locks++;
+}
+
+void page_unlock(kernel *k, uint64_t ppn)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    r->locks--;
+    if (frame_is_ruled(r))
+        k->pol->cls->insert(k->pol, 0, (uint32_t)ppn, r->key);
+}
