@@ -57,29 +57,25 @@ static vm_status advice_flags(kernel *k, space *s, uint64_t addr, uint64_t lengt
 
 /* The contents are not wanted: a page that is evicted now need not be written, and
  * is zeros when it is asked for again. */
-static void advice_free(kernel *k, space *s, const area *a, uint64_t start, uint64_t stop)
+static void advice_free(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
-    const pte_format *f = g->format;
-    pt_place at;
+    const pte_format *f = k->hw->mmu.g.format;
     uint64_t slot;
-    for (uint64_t va = start; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
+    for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);) {
+        const pt_place at = w.at;
         frame *r = at.pte & f->present ? frames_at(&k->frames, pte_ppn(f, at.pte)) : NULL;
         if (r && r->use == FRAME_ANON && page_holders(k, r) == 1) {
             page_forget_slot(k, r);
             r->dirty = false;
             dram_put(&k->hw->mem, at.pa, f->bytes, at.pte & ~f->dirty);
-            kernel_invalidate(k, s, va);
+            kernel_invalidate(k, s, w.va);
         } else if (pte_is_swapped(f, at.pte, &slot)) {
-            kernel_release(k, s, va, &at);
+            kernel_release(k, s, w.va, &at);
         }
-        va = (va | low_mask(g->shift[at.level])) + 1;
     }
-    (void)a;
 }
 
-static vm_status advice_willneed(kernel *k, process *p, const area *a, uint64_t start,
-                                 uint64_t stop)
+static void advice_willneed(kernel *k, process *p, const area *a, uint64_t start, uint64_t stop)
 {
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t slot;
@@ -87,19 +83,13 @@ static vm_status advice_willneed(kernel *k, process *p, const area *a, uint64_t 
         uint64_t first = area_index(k, a, start), pages = (stop - start) >> g->page_bits;
         if (first)
             file_readahead(k, a->file, first - 1, (unsigned)(pages > 1024 ? 1024 : pages));
-        return VM_OK;
+        return;
     }
-    pt_place at;
     fault_info info;
-    for (uint64_t va = start; (va = kernel_next_entry(k, p->space, va, stop, &at)) < stop;) {
-        if (pte_is_swapped(g->format, at.pte, &slot)) {
-            vm_status st = kernel_populate(k, p, va, &info, NULL);
-            if (st != VM_OK)
-                return VM_OK; /* it was only advice */
-        }
-        va = (va | low_mask(g->shift[at.level])) + 1;
-    }
-    return VM_OK;
+    for (entry_walk w = entries_of(k, p->space, start, stop); entries_next(&w);)
+        if (pte_is_swapped(g->format, w.at.pte, &slot) &&
+            kernel_populate(k, p, w.va, &info, NULL) != VM_OK)
+            return; /* it was only advice */
 }
 
 vm_status space_advise(kernel *k, process *p, uint64_t addr, uint64_t length, advice what,
@@ -125,7 +115,7 @@ vm_status space_advise(kernel *k, process *p, uint64_t addr, uint64_t length, ad
         if (what == ADVICE_DONTNEED)
             kernel_release_range(k, s, from, to);
         else if (what == ADVICE_FREE)
-            advice_free(k, s, a, from, to);
+            advice_free(k, s, from, to);
         else
             advice_willneed(k, p, a, from, to);
     }
@@ -155,16 +145,14 @@ vm_status space_sync(kernel *k, space *s, uint64_t addr, uint64_t length, vm_err
 static void advice_set_lock(kernel *k, space *s, area *a, void *ud)
 {
     const bool *lock = ud;
-    const pt_geometry *g = &k->hw->mmu.g;
-    const pte_format *f = g->format;
-    pt_place at;
+    const pte_format *f = k->hw->mmu.g.format;
     if (*lock == !!(a->flags & AREA_LOCKED))
         return;
     a->flags ^= AREA_LOCKED;
-    for (uint64_t va = a->start; (va = kernel_next_entry(k, s, va, a->stop, &at)) < a->stop;) {
-        uint64_t ppn = pte_ppn(f, at.pte);
-        frame *r = at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
-        mapping *x = r ? frames_mapping(&k->frames, r, at.pa) : NULL;
+    for (entry_walk w = entries_of(k, s, a->start, a->stop); entries_next(&w);) {
+        uint64_t ppn = pte_ppn(f, w.at.pte);
+        frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
+        mapping *x = r ? frames_mapping(&k->frames, r, w.at.pa) : NULL;
         if (x) {
             x->locked = *lock;
             if (*lock)
@@ -172,7 +160,6 @@ static void advice_set_lock(kernel *k, space *s, area *a, void *ud)
             else
                 page_unlock(k, ppn);
         }
-        va = (va | low_mask(g->shift[at.level])) + 1;
     }
 }
 

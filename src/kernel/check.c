@@ -63,10 +63,10 @@ static const char *check_pages(kernel *k, const space *s, check_sums *sums)
 {
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0;
-    pt_place at;
-    for (uint64_t va = 0; (va = kernel_next_entry(k, s, va, top, &at)) < top;) {
+    for (entry_walk w = entries_of(k, s, 0, top); entries_next(&w);) {
+        const pt_place at = w.at;
         if (at.pte & g->format->present) {
-            const char *broken = check_mapped(k, s, va, &at, sums);
+            const char *broken = check_mapped(k, s, w.va, &at, sums);
             if (broken)
                 return broken;
             if (frames_at(&k->frames, pte_ppn(g->format, at.pte))->use != FRAME_ZERO)
@@ -77,7 +77,6 @@ static const char *check_pages(kernel *k, const space *s, check_sums *sums)
             sums->users++;
             swapped++;
         }
-        va = (va | low_mask(g->shift[at.level])) + 1;
     }
     if (swapped != s->swapped || resident != s->resident)
         return "space: the count of resident or swapped pages is wrong";

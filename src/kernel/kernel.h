@@ -341,9 +341,23 @@ void file_drop_frame(kernel *k, file *f, uint64_t index);
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at);
 /* The same for all of a range. */
 void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop);
-/* The first address at or after va, below stop, whose PTE is not zero, or stop. */
-uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_t stop,
-                           pt_place *at);
+/* Goes over the entries of a range that are not zero:
+ *     for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);)
+ * Entries may change in the meantime; the tables that hold them must stay. */
+typedef struct entry_walk {
+    const kernel *k;
+    const space *s;
+    uint64_t va;   /* the first address that the entry maps, or where the range begins in it */
+    pt_place at;   /* the entry */
+    uint64_t next; /* where to look for another */
+    uint64_t stop;
+    uint64_t leaf; /* entries up to here follow in the leaf table of `at` */
+} entry_walk;
+VM_INLINE entry_walk entries_of(const kernel *k, const space *s, uint64_t start, uint64_t stop)
+{
+    return (entry_walk){.k = k, .s = s, .next = start, .stop = stop};
+}
+bool entries_next(entry_walk *w);
 /* Where the PTE of va at `level` is; tables on the way are made. */
 vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t *pte_pa,
                              vm_error *e);

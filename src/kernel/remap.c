@@ -8,11 +8,9 @@
 static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t to, uint64_t length,
                                    vm_error *e)
 {
-    uint64_t stop = from + length, pte_pa;
-    pt_place at;
-    for (uint64_t va = from; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;
-         va += kernel_page(k)) {
-        vm_status st = kernel_make_tables(k, s, va - from + to, 0, &pte_pa, e);
+    uint64_t pte_pa;
+    for (entry_walk w = entries_of(k, s, from, from + length); entries_next(&w);) {
+        vm_status st = kernel_make_tables(k, s, w.va - from + to, 0, &pte_pa, e);
         if (st != VM_OK)
             return st;
     }
@@ -22,10 +20,9 @@ static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t 
 static void remap_entries(kernel *k, space *s, uint64_t from, uint64_t to, uint64_t length)
 {
     const pte_format *f = k->hw->mmu.g.format;
-    uint64_t stop = from + length;
-    pt_place at;
-    for (uint64_t va = from; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;
-         va += kernel_page(k)) {
+    for (entry_walk w = entries_of(k, s, from, from + length); entries_next(&w);) {
+        const pt_place at = w.at;
+        const uint64_t va = w.va;
         uint64_t pte_pa = pt_lookup(&k->hw->mmu.g, &k->hw->mem, s->root, va - from + to).pa;
         dram_put(&k->hw->mem, pte_pa, f->bytes, at.pte);
         dram_put(&k->hw->mem, at.pa, f->bytes, 0);

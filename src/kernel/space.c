@@ -378,10 +378,9 @@ vm_status space_unmap(kernel *k, space *s, uint64_t addr, uint64_t length, vm_er
 /* Bring the entries of an area in step with what it allows now. */
 static void space_update_entries(kernel *k, space *s, const area *a)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
-    const pte_format *f = g->format;
-    pt_place at;
-    for (uint64_t va = a->start; (va = kernel_next_entry(k, s, va, a->stop, &at)) < a->stop;) {
+    const pte_format *f = k->hw->mmu.g.format;
+    for (entry_walk w = entries_of(k, s, a->start, a->stop); entries_next(&w);) {
+        const pt_place at = w.at;
         if (at.pte & f->present) {
             uint64_t keep = at.pte & (f->accessed | f->dirty), ppn = pte_ppn(f, at.pte);
             const frame *r = frames_at(&k->frames, ppn);
@@ -391,9 +390,8 @@ static void space_update_entries(kernel *k, space *s, const area *a)
                 prot &= ~(unsigned)PROT_W; /* the write will fault, and get it a block */
             uint64_t pte = pte_leaf(f, ppn, a->prot ? prot : PROT_R, at.level);
             dram_put(&k->hw->mem, at.pa, f->bytes, pte | keep);
-            kernel_invalidate(k, s, va);
+            kernel_invalidate(k, s, w.va);
         }
-        va = (va | low_mask(g->shift[at.level])) + 1;
     }
 }
 

@@ -94,20 +94,25 @@ void kernel_free_tables(kernel *k, space *s)
     s->root = 0;
 }
 
-uint64_t kernel_next_entry(const kernel *k, const space *s, uint64_t va, uint64_t stop,
-                           pt_place *at)
+bool entries_next(entry_walk *w)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
-    while (va < stop && s->root_ok) {
-        *at = pt_lookup(g, &k->hw->mem, s->root, va);
-        if (at->pte != 0)
-            return va;
-        uint64_t next = (va | low_mask(g->shift[at->level])) + 1;
-        if (next <= va)
-            return stop;
-        va = next;
+    const pt_geometry *g = &w->k->hw->mmu.g;
+    while (w->next < w->stop && w->s->root_ok) {
+        w->va = w->next;
+        if (w->va < w->leaf) {
+            w->at.pa += g->format->bytes;
+            w->at.pte = dram_get(&w->k->hw->mem, w->at.pa, g->format->bytes);
+        } else {
+            w->at = pt_lookup(g, &w->k->hw->mem, w->s->root, w->va);
+            w->leaf = w->at.level ? 0 : (w->va | low_mask(g->shift[0] + g->bits[0])) + 1;
+        }
+        w->next = (w->va | low_mask(g->shift[w->at.level])) + 1;
+        if (w->next <= w->va)
+            w->next = w->stop;
+        if (w->at.pte)
+            return true;
     }
-    return stop;
+    return false;
 }
 
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
@@ -125,11 +130,8 @@ void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 
 void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
-    pt_place at;
-    for (uint64_t va = start; (va = kernel_next_entry(k, s, va, stop, &at)) < stop;) {
-        kernel_release(k, s, va, &at);
-        va = (va | low_mask(k->hw->mmu.g.shift[at.level])) + 1;
-    }
+    for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);)
+        kernel_release(k, s, w.va, &w.at);
 }
 
 /* --- fork ------------------------------------------------------------------------ */
@@ -195,21 +197,17 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
 static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
 {
     const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t leaf = UINT64_C(1) << (g->shift[0] + g->bits[0]);
-    pt_place at;
-    for (uint64_t va = a->start; (va = kernel_next_entry(k, from, va, a->stop, &at)) < a->stop;) {
+    for (entry_walk w = entries_of(k, from, a->start, a->stop); entries_next(&w);) {
         vm_status st;
-        uint64_t stop = align_down(va, leaf) + leaf;
-        stop = stop < a->stop ? stop : a->stop;
-        if (at.level) {
-            stop = va + (UINT64_C(1) << g->shift[at.level]);
-            st = tables_copy_large(k, to, a, va, &at, e);
-        } else {
-            st = tables_copy_leaf(k, from, to, a, va, stop, e);
+        if (w.at.level) {
+            st = tables_copy_large(k, to, a, w.va, &w.at, e);
+        } else { /* the whole leaf table at once */
+            uint64_t stop = (w.va | low_mask(g->shift[0] + g->bits[0])) + 1;
+            w.next = stop < a->stop ? stop : a->stop;
+            st = tables_copy_leaf(k, from, to, a, w.va, w.next, e);
         }
         if (st != VM_OK)
             return st;
-        va = stop;
     }
     return VM_OK;
 }

@@ -442,8 +442,8 @@ static int space_smap_(lua_State *L)
     const pte_format *f = g->format;
     uint64_t start = (uint64_t)luaL_checkinteger(L, 2), stop = (uint64_t)luaL_checkinteger(L, 3);
     uint64_t rss = 0, pss = 0, of[2][2] = {{0}}, referenced = 0, anonymous = 0, swap = 0, slot;
-    pt_place at;
-    for (uint64_t va = start; (va = kernel_next_entry(k, p->space, va, stop, &at)) < stop;) {
+    for (entry_walk w = entries_of(k, p->space, start, stop); entries_next(&w);) {
+        const pt_place at = w.at;
         uint64_t size = UINT64_C(1) << g->shift[at.level];
         const frame *r = at.pte & f->present ? frames_at(&k->frames, pte_ppn(f, at.pte)) : NULL;
         if (r && r->mapped) {
@@ -456,7 +456,6 @@ static int space_smap_(lua_State *L)
         } else if (pte_is_swapped(f, at.pte, &slot)) {
             swap += size;
         }
-        va = (va | low_mask(g->shift[at.level])) + 1;
     }
     lua_createtable(L, 0, 12);
     set_integer(L, "Rss", rss);
