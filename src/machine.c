@@ -205,6 +205,38 @@ vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, acc
     return machine_one(m, p, va, size, kind, NULL, NULL, info, e);
 }
 
+bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access_kind kind,
+                   uint64_t *pa)
+{
+    const mmu *u = &m->hw.mmu;
+    const cache *c = m->hw.l1d;
+    const bool write = kind == ACCESS_STORE;
+    if (!c || !c->simple || m->opt.straddle || !u->paging || !u->chain_count[0] ||
+        !u->chain[0][0]->ordered || u->probe || m->hw.cache_probe || !m->kernel.cfg.stamped ||
+        m->kernel.running != p->space || (va & (n - 1)) || n > c->cfg.line ||
+        va >> (u->g.va_bits - u->g.canonical))
+        return false;
+    tlb *t = u->chain[0][0];
+    uint64_t vpn = va >> u->g.page_bits, need = mmu_need(kind);
+    const tlb_entry *e = t->e + (size_t)((uint32_t)vpn & t->set_mask) * t->ways;
+    if (e->tag != tlb_tag(vpn, u->asid, 0) || (e->pay & need) != need)
+        return false;
+    *pa = (e->pay >> 8 << u->g.page_bits) | (va & low_mask(u->g.page_bits));
+    uint32_t *front = cache_packed_set(c, *pa >> c->line_bits);
+    if (*pa >= m->hw.mem.size || (*front | 1) != ((uint32_t)(*pa >> c->line_bits) << 1 | 1))
+        return false;
+    if (write && !dram_commit(&m->hw.mem, *pa)) /* the slower way says why */
+        return false;
+    *front |= write;
+    t->n.lookups++;
+    m->hw.l1d->n.refs[write][TRAFFIC_DATA]++;
+    m->n.loads += !write;
+    m->n.stores += write;
+    if (m->kernel.pol->cls->exact)
+        machine_touch(m, *pa, kind);
+    return true;
+}
+
 static bool machine_move_out(machine *m, void *ud, uint64_t pa, uint32_t n)
 {
     uint8_t **to = ud;

@@ -91,7 +91,12 @@ vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access
 vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind, uint64_t *pa,
                             fault_info *info, vm_error *e);
 vm_status machine_failed(machine *m, vm_error *e);
-/* The same, and the bytes move. Numbers are little-endian. */
+/* A load or store of n bytes, aligned to n, whose page and line are the most recent
+ * of their sets: counted, and where its bytes are (for a store there is host memory).
+ * False: nothing was done, ask machine_read or machine_write. */
+bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access_kind kind,
+                   uint64_t *pa);
+/* Access and the bytes move. Numbers are little-endian. */
 vm_status machine_read(machine *m, process *p, uint64_t va, void *to, size_t n, access_kind kind,
                        fault_info *info, vm_error *e);
 vm_status machine_write(machine *m, process *p, uint64_t va, const void *from, size_t n,

@@ -66,6 +66,30 @@ static void mmu_read_entry(mmu *m, walk_state *w)
         m->probe->pte(m->probe->ud, w->level, w->pa, w->pte);
 }
 
+/* Fill settled_at and settled_tag: each line stands behind those of its set that
+ * are read after it. */
+static void mmu_settle(const mmu *m, walk_memo *w)
+{
+    const cache *c = m->walk_cache;
+    for (unsigned k = 1; k < m->g.levels; k++) {
+        uint64_t line = c ? w->pa[k] >> c->line_bits : 0, after = 0;
+        bool twice = false;
+        w->settled_at[k] = 0;
+        w->settled_tag[k] = 1;
+        if (!c || !c->packed)
+            continue;
+        for (unsigned j = 1; j < m->g.levels; j++) {
+            uint64_t other = w->pa[j] >> c->line_bits;
+            twice |= j != k && other == line;
+            after += j < k && ((other ^ line) & c->set_mask) == 0;
+        }
+        if (twice || after >= c->ways)
+            continue;
+        w->settled_at[k] = (uint32_t)((size_t)(cache_packed_set(c, line) - c->packed) + after);
+        w->settled_tag[k] = (uint32_t)line << 1;
+    }
+}
+
 /* Remember the way to the leaf table at `table`, whose entries above were at `pa`. */
 static void mmu_remember(mmu *m, uint64_t va, uint64_t table, uint64_t perm, const uint64_t *pa)
 {
@@ -82,6 +106,7 @@ static void mmu_remember(mmu *m, uint64_t va, uint64_t table, uint64_t perm, con
                      .perm = perm};
     memcpy(w->pa, pa, sizeof w->pa);
     w->pa[0] = table;
+    mmu_settle(m, w);
 }
 
 /* To the leaf through a memo: the same reads, without following the tables. */
@@ -182,6 +207,8 @@ vm_status mmu_use_memos(mmu *m, vm_error *e)
         return VM_OK;
     m->memos = host_zalloc_aligned(m->mem->host, WALK_MEMOS * sizeof *m->memos);
     m->generation = 1;
+    for (unsigned low = 0; low < MMU_PAYLOADS; low++)
+        m->payload[low] = (uint8_t)mmu_payload_bits(m->g.format, low);
     return m->memos ? VM_OK : vm_fail_nomem(e, "the MMU");
 }
 

@@ -51,9 +51,14 @@ typedef struct walk_memo {
     const uint8_t *leaf;        /* the leaf table on the host */
     uint64_t perm;              /* what the entries above allow */
     uint64_t pa[PT_LEVELS_MAX]; /* of the entry of each level above 0; [0]: of the leaf table */
+    /* Where the lines of the entries above level 0 stand in a packed walk cache just
+     * after they were read, and what stands there: if it does, to read them again in
+     * the same order changes nothing. [0] unused; a tag with bit 0 set: never so. */
+    uint32_t settled_at[PT_LEVELS_MAX], settled_tag[PT_LEVELS_MAX];
 } walk_memo;
 
-#define WALK_MEMOS 512
+#define WALK_MEMOS   512
+#define MMU_PAYLOADS 512 /* formats of 8 bytes have all but no_exec in 9 bits */
 
 /* Told of each step while somebody watches. */
 typedef struct mmu_probe {
@@ -77,7 +82,8 @@ typedef struct mmu {
     unsigned chain_count[2];
     tlb pwc[PT_LEVELS_MAX]; /* by page-table level; index 0 unused */
     bool has_pwc[PT_LEVELS_MAX];
-    walk_memo *memos; /* [WALK_MEMOS], or NULL: shortcuts are off */
+    walk_memo *memos;              /* [WALK_MEMOS], or NULL: shortcuts are off */
+    uint8_t payload[MMU_PAYLOADS]; /* of PTEs by their low bits, with memos */
     uint64_t generation;
     mmu_counters n;
     const mmu_probe *probe;
@@ -112,6 +118,13 @@ VM_INLINE uint64_t mmu_payload_bits(const pte_format *f, uint64_t pte)
     return bits;
 }
 
+/* The same by table, for formats of 8 bytes and an MMU with memos. */
+VM_INLINE uint64_t mmu_payload(const mmu *m, uint64_t pte)
+{
+    uint64_t bits = m->payload[pte % MMU_PAYLOADS];
+    return pte & m->g.format->no_exec ? bits & ~(uint64_t)TLB_X : bits;
+}
+
 /* Physical address of one byte; `kind` is fetch, load or store. */
 mmu_fault mmu_translate(mmu *m, uint64_t va, access_kind kind, uint64_t *pa);
 
@@ -124,21 +137,6 @@ VM_INLINE void mmu_prefetch(const mmu *m, uint64_t va)
     const walk_memo *w = &m->memos[region % WALK_MEMOS];
     if (w->region == region && w->generation == m->generation)
         VM_PREFETCH(w->leaf + pt_index(&m->g, va, 0) * m->g.format->bytes);
-}
-
-/* The page of a leaf that a coming access will meet, as far as a memo tells. */
-VM_INLINE bool mmu_guess(const mmu *m, uint64_t va, uint64_t *pa)
-{
-    if (!m->memos)
-        return false;
-    uint64_t region = (va & low_mask(m->g.va_bits)) >> m->g.shift[1];
-    const walk_memo *w = &m->memos[region % WALK_MEMOS];
-    if (w->region != region || w->generation != m->generation || m->g.format->bytes != 8)
-        return false;
-    uint64_t pte;
-    memcpy(&pte, w->leaf + pt_index(&m->g, va, 0) * 8, 8);
-    *pa = (pte_ppn(m->g.format, pte) << m->g.page_bits) | (va & low_mask(m->g.page_bits));
-    return *pa < m->mem->size;
 }
 
 /* A memo of the way to leaf tables; without one each walk follows the tables. */

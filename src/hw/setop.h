@@ -48,37 +48,41 @@ VM_INLINE bool set_touch(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirt
         r_;                                                                                        \
     })
 
-__attribute__((target("avx512f,avx512vl"))) static inline bool
+/* The tag that is found differs from the key by its dirty bit at most: compressed
+ * to the first lane, the difference is what the new front inherits, and zero on a
+ * miss. Ways 0 .. (where it was found, or the last) take their left neighbour. */
+__attribute__((target("avx512f,avx512vl"))) VM_INLINE bool
 set_touch_16_avx512(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirty, uint32_t *victim)
 {
     (void)ways;
     __m512i v = _mm512_load_si512(s);
     *victim = s[15];
     __m512i differ = _mm512_xor_si512(v, _mm512_set1_epi32((int)key));
-    uint32_t found = SET_MASK(_mm512_testn_epi32_mask(differ, _mm512_set1_epi32(~1)));
-    uint32_t hit = found != 0, at = (uint32_t)__builtin_ctz(found | 1u << 15);
-    uint32_t front = key | dirty | (s[at] & hit);
-    /* ways 0 .. at take their left neighbour, way 0 the front */
-    uint32_t moved = (2u << at) - 1;
-    __m512i shifted = _mm512_alignr_epi32(v, _mm512_set1_epi32((int)front), 15);
-    _mm512_store_si512(s, _mm512_mask_mov_epi32(v, (__mmask16)moved, shifted));
-    return hit;
+    __mmask16 at = _mm512_testn_epi32_mask(differ, _mm512_set1_epi32(~1));
+    uint32_t found = SET_MASK(at), last = found | 1u << 15;
+    __m512i front = _mm512_or_si512(_mm512_maskz_compress_epi32(at, differ),
+                                    _mm512_castsi128_si512(_mm_cvtsi32_si128((int)(key | dirty))));
+    __m512i moved =
+        _mm512_mask_mov_epi32(v, (__mmask16)(last ^ (last - 1)), _mm512_alignr_epi32(v, v, 15));
+    _mm512_store_si512(s, _mm512_mask_mov_epi32(moved, 1, front));
+    return found != 0;
 }
 
-__attribute__((target("avx512f,avx512vl"))) static inline bool
+__attribute__((target("avx512f,avx512vl"))) VM_INLINE bool
 set_touch_8_avx512(uint32_t *s, uint32_t ways, uint32_t key, uint32_t dirty, uint32_t *victim)
 {
     (void)ways;
     __m256i v = _mm256_load_si256((const __m256i *)(const void *)s);
     *victim = s[7];
     __m256i differ = _mm256_xor_si256(v, _mm256_set1_epi32((int)key));
-    uint32_t found = SET_MASK(_mm256_testn_epi32_mask(differ, _mm256_set1_epi32(~1)));
-    uint32_t hit = found != 0, at = (uint32_t)__builtin_ctz(found | 1u << 7);
-    uint32_t front = key | dirty | (s[at] & hit);
-    uint32_t moved = (2u << at) - 1;
-    __m256i shifted = _mm256_alignr_epi32(v, _mm256_set1_epi32((int)front), 7);
-    _mm256_store_si256((__m256i *)(void *)s, _mm256_mask_mov_epi32(v, (__mmask8)moved, shifted));
-    return hit;
+    __mmask8 at = _mm256_testn_epi32_mask(differ, _mm256_set1_epi32(~1));
+    uint32_t found = SET_MASK(at), last = found | 1u << 7;
+    __m256i front = _mm256_or_si256(_mm256_maskz_compress_epi32(at, differ),
+                                    _mm256_castsi128_si256(_mm_cvtsi32_si128((int)(key | dirty))));
+    __m256i moved =
+        _mm256_mask_mov_epi32(v, (__mmask8)(last ^ (last - 1)), _mm256_alignr_epi32(v, v, 7));
+    _mm256_store_si256((__m256i *)(void *)s, _mm256_mask_mov_epi32(moved, 1, front));
+    return found != 0;
 }
 #endif
 
