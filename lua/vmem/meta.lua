@@ -30,7 +30,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field policy? string # which page loses its frame: "fifo", "lru", "clock", "random"
 ---@field frames? string # how free frames are kept
 ---@field resident? integer # pages in frames at once, of all processes; 0: as many as fit
----@field reclaim? { low: integer, high: integer } # free frames: evict in the background below low, up to high
+---@field reclaim? vmem.ReclaimOptions
 ---@field overcommit? "always"|"heuristic"|"strict" # what mmap may promise
 ---@field overcommit_ratio? integer # percent of memory that strict adds to swap
 ---@field zero_frame? boolean # reads of untouched memory share one frame
@@ -40,6 +40,13 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field seed? integer # of random policies
 ---@field shortcuts? boolean # false: the plain path for every access, which counts the same more slowly
 ---@field vectors? boolean # false: no vector instructions; counts the same
+
+---@class vmem.ReclaimOptions
+---@field low? integer # free frames below which pages are evicted in the background
+---@field high? integer # free frames at which that ends
+---@field scope? "global"|"local" # whose page goes: anybody's, or one of the process that needs a frame
+---@field quota? "none"|"ws"|"pff" # with local: what fits, the working set, or by page-fault frequency
+---@field window? integer # accesses: of the working set, or between faults
 
 ---@class vmem.DiskOptions
 ---@field size? vmem.Size # for files
@@ -445,6 +452,17 @@ function Process:brk(address) end
 ---@return string? message
 ---@return string? code # ENOMEM
 function Process:sbrk(n) end
+
+---The most pages of its own that the process may have in frames, where replacement is
+---local (reclaim.scope); raises an error where it is not.
+---@param pages? integer # 0: as many as fit; holds from the next fault on
+---@return integer pages
+function Process:limit(pages) end
+
+---Write the process out: all pages that it has to itself lose their frames, as load
+---control does to a process that has to wait. They come back when they are touched.
+---@return integer pages # that went
+function Process:swap_out() end
 
 ---@class vmem.Area
 ---@field start integer

@@ -291,6 +291,37 @@ static int space_sbrk_(lua_State *L)
     return 1;
 }
 
+/* p:limit([pages]) -> the most pages of its own that the process may have in frames; 0: as
+ * fit. Set, it holds from the next fault on. */
+static int space_limit_(lua_State *L)
+{
+    process *p;
+    lua_process *h = lua_check_live(L, 1, &p);
+    if (!lua_isnoneornil(L, 2)) {
+        lua_Integer n = luaL_checkinteger(L, 2);
+        luaL_argcheck(L, n >= 0, 2, "a limit is 0 or more pages");
+        if (!h->owner->m->kernel.cfg.local)
+            return luaL_error(
+                L, "a limit of a process takes a machine with reclaim.scope = \"local\"");
+        p->space->limit = (uint64_t)n;
+    }
+    lua_pushinteger(L, (lua_Integer)p->space->limit);
+    return 1;
+}
+
+/* p:swap_out() -> how many pages went: all that the process has to itself and that can go */
+static int space_swap_out_(lua_State *L)
+{
+    process *p;
+    vm_error e;
+    kernel *k = space_call(L, &p);
+    uint64_t n = reclaim_swap_space(k, p->space, &e);
+    if (e.status == VM_POLICY || e.status == VM_NOMEM)
+        return lua_raise(L, &e);
+    lua_pushinteger(L, (lua_Integer)n);
+    return 1;
+}
+
 /* --- areas and pages --------------------------------------------------------------------- */
 
 static void space_push_flags(lua_State *L, const area *a)
@@ -482,22 +513,12 @@ static int space_user_top_(lua_State *L)
 void lua_open_space(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"_mmap", space_mmap_},
-        {"_munmap", space_munmap_},
-        {"_mprotect", space_mprotect_},
-        {"_mremap", space_mremap_},
-        {"_madvise", space_madvise_},
-        {"_msync", space_msync_},
-        {"_mlock", space_mlock_},
-        {"_mincore", space_mincore_},
-        {"brk", space_brk_},
-        {"_sbrk", space_sbrk_},
-        {"areas", space_areas_},
-        {"page", space_page_},
-        {"_pages", space_pages_},
-        {"_smap", space_smap_},
-        {"user_top", space_user_top_},
-        {NULL, NULL},
+        {"_mmap", space_mmap_},     {"_munmap", space_munmap_},    {"_mprotect", space_mprotect_},
+        {"_mremap", space_mremap_}, {"_madvise", space_madvise_},  {"_msync", space_msync_},
+        {"_mlock", space_mlock_},   {"_mincore", space_mincore_},  {"brk", space_brk_},
+        {"_sbrk", space_sbrk_},     {"limit", space_limit_},       {"swap_out", space_swap_out_},
+        {"areas", space_areas_},    {"page", space_page_},         {"_pages", space_pages_},
+        {"_smap", space_smap_},     {"user_top", space_user_top_}, {NULL, NULL},
     };
     luaL_setfuncs(L, methods, 0);
 }
