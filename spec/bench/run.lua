@@ -4,6 +4,7 @@
 ---
 ---     make bench                        under two minutes
 ---     make bench SPEC=--end-to-end      programs as they run, beside cachegrind, too
+---     make bench SPEC=--kernel          the kernel's work alone
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
 --- here. Medians of three, in processor time; end to end, in wall time. Figures of
@@ -208,6 +209,10 @@ local function end_to_end()
   os.remove(script)
 end
 
+if arg[1] == "--kernel" then
+  dofile(folder .. "spec/bench/kernel.lua")()
+  return
+end
 rates()
 print(("\n%-34s %9s %-28s %s"):format("", "measured", "", "wanted"))
 files()

@@ -108,13 +108,17 @@ static void frames_drop_node(frames *f, uint32_t i)
 
 void frames_map(frames *f, frame *r, uint32_t space, uint64_t vpn, uint64_t pte_pa)
 {
-    mapping x = {.vpn = vpn, .pte_pa = pte_pa, .space = space & 0x7fffffff, .next = MAP_NONE};
+    uint32_t next = MAP_NONE;
     if (r->mapped++) { /* the newest first: who came last is often the first to go */
-        uint32_t i = frames_node(f);
-        f->nodes[i] = r->first;
-        x.next = i;
+        next = frames_node(f);
+        f->nodes[next] = r->first;
     }
-    r->first = x;
+    /* Field by field: to build it apart and copy it would wait for the narrow stores. */
+    r->first.vpn = vpn;
+    r->first.pte_pa = pte_pa;
+    r->first.space = space & 0x7fffffff;
+    r->first.locked = 0;
+    r->first.next = next;
 }
 
 void frames_unmap(frames *f, frame *r, uint64_t pte_pa)

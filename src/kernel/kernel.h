@@ -92,7 +92,8 @@ typedef enum process_state {
 typedef struct process {
     uint32_t pid;    /* 1 and up; index in kernel.processes */
     uint32_t parent; /* pid; 0: the host's own */
-    space *space;    /* NULL once it has ended */
+    uint32_t first_child, last_child, next_sibling, prev_sibling; /* pids, until reaped */
+    space *space;                                                 /* NULL once it has ended */
     process_state state;
     int exit_status;
     const char *killed; /* name of the signal that ended it, or NULL */
@@ -173,7 +174,8 @@ typedef struct kernel {
     size_t process_count, process_cap;
     space **spaces; /* by id; [0] unused */
     size_t space_count, space_cap;
-    file **files; /* by id; [0] unused, and NULL where there was one */
+    size_t space_hint; /* no id below is free */
+    file **files;      /* by id; [0] unused, and NULL where there was one */
     size_t file_count, file_cap;
     space *running;
     uint64_t asid_generation;

@@ -26,6 +26,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->host = host;
     k->cfg = *cfg;
     k->asid_generation = 1;
+    k->space_hint = 1;
     k->next_asid = 1;
     k->process_count = k->space_count = k->file_count = 1;
     /* Without paging no frame is ever given out, however large memory is. */
@@ -104,9 +105,10 @@ process *process_find(const kernel *k, uint32_t pid)
 
 static vm_status space_make(kernel *k, space **out, vm_error *e)
 {
-    uint32_t id = 1; /* ids of spaces that have ended are taken again */
+    uint32_t id = (uint32_t)k->space_hint; /* ids of spaces that have ended are taken again */
     while (id < k->space_count && k->spaces[id])
         id++;
+    k->space_hint = id;
     void *list = k->spaces;
     bool room = host_grow(k->host, &list, &k->space_cap, (size_t)id + 1, sizeof *k->spaces);
     k->spaces = list;
@@ -142,6 +144,8 @@ void space_drop(kernel *k, space *s)
     if (k->running == s)
         k->running = NULL;
     k->spaces[s->id] = NULL;
+    if (s->id < k->space_hint)
+        k->space_hint = s->id;
     space_free(k, s);
 }
 
@@ -226,6 +230,30 @@ vm_status process_new(kernel *k, const char *name, process **out, vm_error *e)
     return st;
 }
 
+/* The youngest child comes last. */
+static void process_adopt(kernel *k, process *parent, process *c)
+{
+    c->parent = parent->pid;
+    c->prev_sibling = parent->last_child;
+    if (parent->last_child)
+        k->processes[parent->last_child]->next_sibling = c->pid;
+    else
+        parent->first_child = c->pid;
+    parent->last_child = c->pid;
+}
+
+/* From here on it is no child of anybody's. */
+static void process_leave(kernel *k, process *c)
+{
+    process *parent = process_find(k, c->parent);
+    process *prev = process_find(k, c->prev_sibling), *next = process_find(k, c->next_sibling);
+    if (!parent)
+        return;
+    *(prev ? &prev->next_sibling : &parent->first_child) = c->next_sibling;
+    *(next ? &next->prev_sibling : &parent->last_child) = c->prev_sibling;
+    c->prev_sibling = c->next_sibling = 0;
+}
+
 vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e)
 {
     space *s;
@@ -240,7 +268,7 @@ vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e)
         return st;
     }
     s->owner = (*out)->pid;
-    (*out)->parent = parent->pid;
+    process_adopt(k, parent, *out);
     (*out)->pc = parent->pc;
     (*out)->sp = parent->sp;
     k->n.forks++;
@@ -255,7 +283,7 @@ vm_status process_share(kernel *k, process *with, const char *name, bool vfork, 
     if (st != VM_OK)
         return st;
     with->space->users++;
-    (*out)->parent = with->pid;
+    process_adopt(k, with, *out);
     (*out)->pc = with->pc;
     (*out)->sp = with->sp;
     if (vfork) {
@@ -284,7 +312,11 @@ void process_take_space(kernel *k, process *p, space *s)
     process_end_vfork(k, p);
 }
 
-static void process_reap(process *p) { p->state = PROCESS_REAPED; }
+static void process_reap(kernel *k, process *p)
+{
+    process_leave(k, p);
+    p->state = PROCESS_REAPED;
+}
 
 void process_exit(kernel *k, process *p, int status, const char *signal)
 {
@@ -295,29 +327,29 @@ void process_exit(kernel *k, process *p, int status, const char *signal)
     p->killed = signal;
     p->state = PROCESS_ZOMBIE;
     kernel_emit(k, KEVENT_EXIT, p->pid, 0, (uint64_t)(int64_t)status, 0);
-    for (size_t i = 1; i < k->process_count; i++) { /* orphans are the host's */
-        process *c = k->processes[i];
-        if (c->parent != p->pid)
-            continue;
+    while (p->first_child) { /* orphans are the host's */
+        process *c = k->processes[p->first_child];
+        process_leave(k, c);
         c->parent = 0;
         if (c->state == PROCESS_ZOMBIE)
-            process_reap(c);
+            process_reap(k, c);
     }
     if (p->parent == 0)
-        process_reap(p);
+        process_reap(k, p);
 }
 
 vm_status process_wait(kernel *k, process *p, uint32_t pid, process **out, vm_error *e)
 {
     bool any = false;
-    for (size_t i = 1; i < k->process_count; i++) {
-        process *c = k->processes[i];
-        if (c->parent != p->pid || c->state == PROCESS_REAPED || (pid && c->pid != pid))
+    for (uint32_t next = p->first_child; next;) {
+        process *c = k->processes[next];
+        next = c->next_sibling;
+        if (pid && c->pid != pid)
             continue;
         any = true;
         if (c->state != PROCESS_ZOMBIE)
             continue;
-        process_reap(c);
+        process_reap(k, c);
         *out = c;
         return VM_OK;
     }

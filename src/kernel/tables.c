@@ -136,13 +136,13 @@ void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 
 /* --- fork ------------------------------------------------------------------------ */
 
-/* The child gets what the parent's entry has; a private page neither may write now. */
-static void tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, uint64_t pa,
-                              uint64_t to_pa)
+/* The child gets what the parent's entry has; a private page neither may write now.
+ * What the parent's entry is from here on. */
+static uint64_t tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, uint64_t pte,
+                                  uint64_t to_pa)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
-    const pte_format *f = g->format;
-    uint64_t pte = dram_get(&k->hw->mem, pa, f->bytes), slot;
+    const pte_format *f = k->hw->mmu.g.format;
+    uint64_t slot;
     k->n.fork_pages++;
     if (!(pte & f->present)) {
         if (pte_is_swapped(f, pte, &slot)) {
@@ -150,24 +150,27 @@ static void tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, 
             to->swapped++;
             dram_put(&k->hw->mem, to_pa, f->bytes, pte);
         }
-        return;
+        return pte;
     }
     uint64_t ppn = pte_ppn(f, pte);
-    const frame *r = frames_at(&k->frames, ppn);
-    if (r->use == FRAME_PINNED)
-        return;
-    if (area_is_private(a) && pte & f->write) {
+    if (frames_at(&k->frames, ppn)->use == FRAME_PINNED)
+        return pte;
+    if (area_is_private(a))
         pte &= ~f->write;
-        dram_put(&k->hw->mem, pa, f->bytes, pte);
-    }
     page_map(k, to, a, va, to_pa, ppn, pte_prot(f, pte));
+    return pte;
 }
+
+/* So many entries ahead, the record of a frame is asked for. */
+#define COPY_AHEAD 12
 
 /* The entries of one leaf table of the parent's, whose first maps va. */
 static vm_status tables_copy_leaf(kernel *k, space *from, space *to, const area *a, uint64_t va,
                                   uint64_t stop, vm_error *e)
 {
     const pt_geometry *g = &k->hw->mmu.g;
+    const unsigned bytes = g->format->bytes;
+    dram *mem = &k->hw->mem;
     uint64_t page = kernel_page(k), to_pa;
     vm_status st = frames_map_reserve(&k->frames, (size_t)((stop - va) / page), e);
     if (st == VM_OK)
@@ -175,10 +178,17 @@ static vm_status tables_copy_leaf(kernel *k, space *from, space *to, const area 
     if (st != VM_OK)
         return st;
     /* Making tables may have evicted pages; nothing does from here on. */
-    uint64_t pa = pt_lookup(g, &k->hw->mem, from->root, va).pa;
-    for (; va < stop; va += page, pa += g->format->bytes, to_pa += g->format->bytes)
-        if (dram_get(&k->hw->mem, pa, g->format->bytes))
-            tables_copy_entry(k, to, a, va, pa, to_pa);
+    uint64_t pa = pt_lookup(g, mem, from->root, va).pa, last = pa + (stop - va) / page * bytes;
+    for (; pa < last; va += page, pa += bytes, to_pa += bytes) {
+        uint64_t pte = dram_get(mem, pa, bytes), ahead = pa + COPY_AHEAD * bytes;
+        if (ahead < last)
+            VM_PREFETCH(frames_at(&k->frames, pte_ppn(g->format, dram_get(mem, ahead, bytes))));
+        if (!pte)
+            continue;
+        uint64_t now = tables_copy_entry(k, to, a, va, pte, to_pa);
+        if (now != pte)
+            dram_put(mem, pa, bytes, now);
+    }
     return VM_OK;
 }
 
@@ -189,8 +199,11 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
     vm_status st = frames_map_reserve(&k->frames, 1, e);
     if (st == VM_OK)
         st = kernel_make_tables(k, to, va, at->level, &to_pa, e);
-    if (st == VM_OK)
-        tables_copy_entry(k, to, a, va, at->pa, to_pa);
+    if (st == VM_OK) {
+        uint64_t pte = dram_get(&k->hw->mem, at->pa, k->hw->mmu.g.format->bytes);
+        pte = tables_copy_entry(k, to, a, va, pte, to_pa);
+        dram_put(&k->hw->mem, at->pa, k->hw->mmu.g.format->bytes, pte);
+    }
     return st;
 }
 
