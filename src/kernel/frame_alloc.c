@@ -11,7 +11,7 @@ vm_status frame_alloc_init(frame_alloc *a, const vm_host *host, const frame_allo
     a->host = host;
     a->count = a->free = count;
     a->orders = count ? log2_floor(count) + 1 : 0;
-    vm_status s = frame_set_init(&a->map, host, count, true, e);
+    vm_status s = number_set_init(&a->map, host, count, true, e);
     if (s == VM_OK && cls->init)
         s = cls->init(a, e);
     if (s != VM_OK)
@@ -24,20 +24,20 @@ void frame_alloc_free(frame_alloc *a)
     if (a->cls && a->cls->free)
         a->cls->free(a);
     if (a->host)
-        frame_set_free(&a->map, a->host);
+        number_set_free(&a->map, a->host);
     memset(a, 0, sizeof *a);
 }
 
 vm_status frame_alloc_reserve(frame_alloc *a, uint64_t first, uint64_t n, vm_error *e)
 {
     uint64_t stop = first + n;
-    for (uint64_t i = first; i < stop; i = align_down(i, FRAME_SET_NUMBERS) + FRAME_SET_NUMBERS) {
-        if (frame_set_reserved(&a->map, i))
+    for (uint64_t i = first; i < stop; i = align_down(i, NUMBER_SET_NUMBERS) + NUMBER_SET_NUMBERS) {
+        if (number_set_reserved(&a->map, i))
             continue;
         vm_status s = a->cls->reserve ? a->cls->reserve(a, i, e) : VM_OK;
         /* The map's leaf last: where it is, all that the class needs is, too. */
         if (s == VM_OK)
-            s = frame_set_reserve(&a->map, a->host, i, e);
+            s = number_set_reserve(&a->map, a->host, i, e);
         if (s != VM_OK)
             return s;
     }
@@ -57,9 +57,9 @@ uint64_t frame_alloc_find(const frame_alloc *a, uint64_t n, uint64_t align, uint
 void frame_alloc_take(frame_alloc *a, uint64_t first, uint64_t n)
 {
     if (n == 1)
-        frame_set_drop(&a->map, first);
+        number_set_drop(&a->map, first);
     else
-        frame_set_drop_range(&a->map, first, n);
+        number_set_drop_range(&a->map, first, n);
     a->free -= n;
     if (a->low == first)
         a->low = first + n;
@@ -70,9 +70,9 @@ void frame_alloc_take(frame_alloc *a, uint64_t first, uint64_t n)
 void frame_alloc_give(frame_alloc *a, uint64_t first, uint64_t n)
 {
     if (n == 1)
-        frame_set_put(&a->map, first);
+        number_set_put(&a->map, first);
     else
-        frame_set_put_range(&a->map, first, n);
+        number_set_put_range(&a->map, first, n);
     a->free += n;
     if (first < a->low)
         a->low = first;
@@ -82,8 +82,8 @@ void frame_alloc_give(frame_alloc *a, uint64_t first, uint64_t n)
 
 uint64_t frame_alloc_run(const frame_alloc *a, uint64_t from, uint64_t *stop)
 {
-    uint64_t start = frame_set_next(&a->map, from);
-    *stop = frame_set_next_absent(&a->map, start, a->count);
+    uint64_t start = number_set_next(&a->map, from);
+    *stop = number_set_next_absent(&a->map, start, a->count);
     return start;
 }
 
@@ -132,9 +132,9 @@ double frame_alloc_fragmentation(const frame_alloc *a, unsigned order)
 const char *frame_alloc_check(const frame_alloc *a)
 {
     uint64_t free = 0, stop = 0, at;
-    if (!frame_set_check(&a->map))
+    if (!number_set_check(&a->map))
         return "frames: a summary of the map of free frames is wrong";
-    if (frame_set_next(&a->map, 0) < a->low)
+    if (number_set_next(&a->map, 0) < a->low)
         return "frames: a free frame lies below the lowest one";
     while ((at = frame_alloc_run(a, stop, &stop)) < a->count)
         free += stop - at;
@@ -149,8 +149,8 @@ const char *frame_alloc_check(const frame_alloc *a)
  * if the n bits from i on are all set, of w and the word behind it. */
 static uint64_t bitmap_starts(const frame_alloc *a, uint64_t w, unsigned n)
 {
-    uint64_t lo = frame_set_word(&a->map, w);
-    uint64_t hi = (w + 1) * 64 < a->count ? frame_set_word(&a->map, w + 1) : 0;
+    uint64_t lo = number_set_word(&a->map, w);
+    uint64_t hi = (w + 1) * 64 < a->count ? number_set_word(&a->map, w + 1) : 0;
     for (unsigned have = 1, more; have < n; have += more) {
         more = have < n - have ? have : n - have; /* 32 at most */
         lo &= lo >> more | hi << (64 - more);
@@ -164,7 +164,7 @@ static uint64_t bitmap_find_short(const frame_alloc *a, unsigned n, unsigned ali
                                   uint64_t stop)
 {
     const uint64_t aligned = ~UINT64_C(0) / low_mask(align); /* every align-th bit */
-    for (uint64_t at = from; (at = frame_set_next(&a->map, at)) + n <= stop;) {
+    for (uint64_t at = from; (at = number_set_next(&a->map, at)) + n <= stop;) {
         uint64_t w = at / 64;
         uint64_t bits = bitmap_starts(a, w, n) & aligned & ~low_mask((unsigned)(at % 64));
         if (bits) {
@@ -182,8 +182,8 @@ static uint64_t bitmap_find(const frame_alloc *a, uint64_t n, uint64_t align, ui
     if (n <= 64 && align <= 64)
         return bitmap_find_short(a, (unsigned)n, (unsigned)align, from, stop);
     uint64_t at = from;
-    while ((at = align_up(frame_set_next(&a->map, at), align)) + n <= stop) {
-        uint64_t end = frame_set_next_absent(&a->map, at, at + n);
+    while ((at = align_up(number_set_next(&a->map, at), align)) + n <= stop) {
+        uint64_t end = number_set_next_absent(&a->map, at, at + n);
         if (end == at + n)
             return at;
         at = end;

@@ -18,7 +18,7 @@
 #ifndef VM_FRAME_ALLOC_H
 #define VM_FRAME_ALLOC_H
 
-#include "frame_set.h"
+#include "number_set.h"
 
 #define FRAME_NONE   UINT64_MAX
 #define FRAME_ORDERS 32 /* a machine has at most 2^32 - 1 frames */
@@ -46,11 +46,11 @@ struct frame_alloc {
     const vm_host *host;
     uint64_t count; /* of all frames */
     uint64_t free;
-    frame_set map;   /* of the free frames */
+    number_set map;  /* of the free frames */
     uint64_t low;    /* no frame below is free */
     unsigned orders; /* of blocks: 0 .. orders - 1 */
     /* buddy */
-    frame_set *sets;               /* free blocks by order, numbered by first frame >> order */
+    number_set *sets;              /* free blocks by order, numbered by first frame >> order */
     uint32_t some;                 /* bit k: there are blocks of order k */
     uint64_t blocks[FRAME_ORDERS]; /* how many */
     uint64_t splits, merges;
@@ -76,7 +76,7 @@ const char *frame_alloc_check(const frame_alloc *a);
 
 VM_INLINE bool frame_alloc_is_free(const frame_alloc *a, uint64_t ppn)
 {
-    return frame_set_has(&a->map, ppn);
+    return number_set_has(&a->map, ppn);
 }
 
 /* The order of the largest aligned block at the start of a run of n frames. */

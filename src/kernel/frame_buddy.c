@@ -10,25 +10,25 @@
 
 static void buddy_put(frame_alloc *a, unsigned k, uint64_t block)
 {
-    frame_set_put(&a->sets[k], block);
+    number_set_put(&a->sets[k], block);
     a->blocks[k]++;
     a->some |= UINT32_C(1) << k;
 }
 
 static void buddy_drop(frame_alloc *a, unsigned k, uint64_t block)
 {
-    frame_set_drop(&a->sets[k], block);
+    number_set_drop(&a->sets[k], block);
     if (--a->blocks[k] == 0)
         a->some &= ~(UINT32_C(1) << k);
 }
 
 static vm_status buddy_reserve(frame_alloc *a, uint64_t ppn, vm_error *e)
 {
-    ppn = align_down(ppn, FRAME_SET_NUMBERS);
+    ppn = align_down(ppn, NUMBER_SET_NUMBERS);
     for (unsigned k = 0; k < a->orders; k++) {
         if (ppn >> k >= a->sets[k].count)
             continue; /* behind the last whole block */
-        vm_status s = frame_set_reserve(&a->sets[k], a->host, ppn >> k, e);
+        vm_status s = number_set_reserve(&a->sets[k], a->host, ppn >> k, e);
         if (s != VM_OK)
             return s;
     }
@@ -41,10 +41,10 @@ static vm_status buddy_init(frame_alloc *a, vm_error *e)
     if (a->orders && !(a->sets = host_zalloc(a->host, a->orders * sizeof *a->sets)))
         return vm_fail_nomem(e, "the free blocks");
     for (unsigned k = 0; k < a->orders && s == VM_OK; k++)
-        s = frame_set_init(&a->sets[k], a->host, a->count >> k, false, e);
+        s = number_set_init(&a->sets[k], a->host, a->count >> k, false, e);
     for (uint64_t at = 0; at < a->count && s == VM_OK;) {
         unsigned k = frame_order(at, a->count - at);
-        s = frame_set_reserve(&a->sets[k], a->host, at >> k, e);
+        s = number_set_reserve(&a->sets[k], a->host, at >> k, e);
         if (s == VM_OK)
             buddy_put(a, k, at >> k);
         at += UINT64_C(1) << k;
@@ -55,7 +55,7 @@ static vm_status buddy_init(frame_alloc *a, vm_error *e)
 static void buddy_free(frame_alloc *a)
 {
     for (unsigned k = 0; a->sets && k < a->orders; k++)
-        frame_set_free(&a->sets[k], a->host);
+        number_set_free(&a->sets[k], a->host);
     host_free(a->host, a->sets, a->orders * sizeof *a->sets);
     a->sets = NULL;
 }
@@ -69,9 +69,9 @@ static uint64_t buddy_find(const frame_alloc *a, uint64_t n, uint64_t align, uin
     align = align >> need ? align : UINT64_C(1) << need;
     for (uint32_t some = a->some >> need << need; some; some &= some - 1) {
         unsigned k = (unsigned)__builtin_ctz(some);
-        const frame_set *set = &a->sets[k];
+        const number_set *set = &a->sets[k];
         /* A block may begin before the range or end behind it, and yet serve. */
-        for (uint64_t b = from >> k; (b = frame_set_next(set, b)) < set->count; b++) {
+        for (uint64_t b = from >> k; (b = number_set_next(set, b)) < set->count; b++) {
             uint64_t start = b << k, end = start + (UINT64_C(1) << k);
             uint64_t at = align_up(start > from ? start : from, align);
             if (start >= stop)
@@ -88,7 +88,7 @@ static void buddy_take(frame_alloc *a, uint64_t first, uint64_t n)
     while (n) {
         /* The block that `first` is in, halved until a half is wanted as it is. */
         uint32_t some = a->some;
-        while (!frame_set_has(&a->sets[__builtin_ctz(some)], first >> __builtin_ctz(some)))
+        while (!number_set_has(&a->sets[__builtin_ctz(some)], first >> __builtin_ctz(some)))
             some &= some - 1;
         unsigned k = (unsigned)__builtin_ctz(some);
         uint64_t block = first >> k;
@@ -110,7 +110,7 @@ static void buddy_give(frame_alloc *a, uint64_t first, uint64_t n)
         uint64_t block = first >> k;
         first += UINT64_C(1) << k;
         n -= UINT64_C(1) << k;
-        while (k + 1 < a->orders && frame_set_has(&a->sets[k], block ^ 1)) {
+        while (k + 1 < a->orders && number_set_has(&a->sets[k], block ^ 1)) {
             buddy_drop(a, k, block ^ 1);
             a->merges++;
             block >>= 1;
@@ -129,15 +129,15 @@ static const char *buddy_check(const frame_alloc *a)
 {
     uint64_t all = 0, blocks[FRAME_ORDERS];
     for (unsigned k = 0; k < a->orders; k++) {
-        const frame_set *set = &a->sets[k];
+        const number_set *set = &a->sets[k];
         uint64_t n = 0;
-        if (!frame_set_check(set))
+        if (!number_set_check(set))
             return "buddy: a summary of the free blocks is wrong";
-        for (uint64_t b = 0; (b = frame_set_next(set, b)) < set->count; b++, n++) {
+        for (uint64_t b = 0; (b = number_set_next(set, b)) < set->count; b++, n++) {
             uint64_t first = b << k, stop = first + (UINT64_C(1) << k);
-            if (frame_set_next_absent(&a->map, first, stop) != stop)
+            if (number_set_next_absent(&a->map, first, stop) != stop)
                 return "buddy: a frame of a free block is in use";
-            if (k + 1 < a->orders && frame_set_has(set, b ^ 1))
+            if (k + 1 < a->orders && number_set_has(set, b ^ 1))
                 return "buddy: two buddies are both free";
         }
         if (n != a->blocks[k] || (a->some >> k & 1) != (n > 0))

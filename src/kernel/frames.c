@@ -64,7 +64,7 @@ const char *frames_check(const frames *f)
     for (size_t c = 0; c < f->chunk_count; c++) {
         uint64_t first = (uint64_t)c * FRAME_CHUNK, stop = first + FRAME_CHUNK;
         stop = stop < f->count ? stop : f->count;
-        if (!f->chunks[c] && frame_set_next_absent(&f->alloc.map, first, stop) != stop)
+        if (!f->chunks[c] && number_set_next_absent(&f->alloc.map, first, stop) != stop)
             return "frames: a frame in use has no record";
         for (uint64_t i = first; f->chunks[c] && i < stop; i++)
             if (frames_is_free(f, i) != (frames_at(f, i)->use == FRAME_FREE))

@@ -200,9 +200,9 @@ vm_status file_make_room(kernel *k, file *f, uint64_t index, vm_error *e)
     vm_status st = file_need(f, k->host, index, &page, e);
     if (st != VM_OK || page->block != NUMBER_NONE)
         return st;
-    page->block = pool_take(&k->blocks);
-    return page->block != NUMBER_NONE
-               ? VM_OK
+    st = pool_take(&k->blocks, &page->block, e);
+    return st != VM_OK || page->block != NUMBER_NONE
+               ? st
                : vm_fail_sys(e, VM_REFUSED, ENOSPC, "the disk is full: file %s can't grow",
                              f->name);
 }

@@ -1,46 +1,38 @@
 #include "pool.h"
 
-static size_t pool_words(const pool *p) { return (size_t)((p->count + 63) / 64); }
-
-vm_status pool_init(pool *p, const vm_host *host, uint64_t count, const char *what, vm_error *e)
+vm_status pool_init(pool *p, const vm_host *host, uint64_t count, vm_error *e)
 {
     *p = (pool){.host = host, .count = count};
-    p->bits = host_zalloc(host, pool_words(p) * sizeof *p->bits);
-    return p->bits ? VM_OK : vm_fail_nomem(e, what);
+    return number_set_init(&p->free, host, count, true, e);
 }
 
-void pool_free(pool *p)
-{
-    host_free(p->host, p->bits, pool_words(p) * sizeof *p->bits);
-    p->bits = NULL;
-}
+void pool_free(pool *p) { number_set_free(&p->free, p->host); }
 
-uint32_t pool_take(pool *p)
+vm_status pool_take(pool *p, uint32_t *number, vm_error *e)
 {
+    *number = NUMBER_NONE;
     if (p->used == p->count)
-        return NUMBER_NONE;
-    uint64_t w = p->hint / 64;
-    while (p->bits[w] == UINT64_MAX)
-        w++;
-    uint64_t number = w * 64 + (unsigned)__builtin_ctzll(~p->bits[w]);
-    p->bits[w] |= UINT64_C(1) << number % 64;
+        return VM_OK;
+    uint64_t lowest = number_set_next(&p->free, 0);
+    vm_status st = number_set_reserve(&p->free, p->host, lowest, e);
+    if (st != VM_OK)
+        return st;
+    number_set_drop(&p->free, lowest);
     p->used++;
-    p->hint = number + 1;
-    return (uint32_t)number;
+    *number = (uint32_t)lowest;
+    return VM_OK;
 }
 
 void pool_give(pool *p, uint32_t number)
 {
-    p->bits[number / 64] &= ~(UINT64_C(1) << number % 64);
+    number_set_put(&p->free, number);
     p->used--;
-    if (number < p->hint)
-        p->hint = number;
 }
 
 bool pool_check(const pool *p)
 {
-    uint64_t n = 0;
-    for (size_t w = 0; w < pool_words(p); w++)
-        n += (uint64_t)__builtin_popcountll(p->bits[w]);
-    return n == p->used;
+    uint64_t used = 0, i = number_set_next_absent(&p->free, 0, p->count);
+    for (; i < p->count; i = number_set_next_absent(&p->free, i + 1, p->count))
+        used++;
+    return used == p->used && number_set_check(&p->free);
 }

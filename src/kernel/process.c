@@ -41,7 +41,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     if (s == VM_OK)
         s = swap_init(&k->swap, host, cfg->swap_slots, e);
     if (s == VM_OK)
-        s = pool_init(&k->blocks, host, cfg->file_blocks, "the map of the disk", e);
+        s = pool_init(&k->blocks, host, cfg->file_blocks, e);
     if (s == VM_OK)
         s = kernel_new_policy(k, &k->pol, e);
     if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))

@@ -3,7 +3,7 @@
 vm_status swap_init(swap_area *s, const vm_host *host, uint64_t slots, vm_error *e)
 {
     memset(s, 0, sizeof *s);
-    vm_status st = pool_init(&s->slots, host, slots, "the map of swap slots", e);
+    vm_status st = pool_init(&s->slots, host, slots, e);
     if (st != VM_OK)
         return st;
     s->chunk_count = (size_t)((slots + SWAP_CHUNK - 1) / SWAP_CHUNK);
@@ -26,9 +26,9 @@ void swap_free(swap_area *s)
 
 vm_status swap_take(swap_area *s, uint32_t *slot, vm_error *e)
 {
-    *slot = pool_take(&s->slots);
-    if (*slot == NUMBER_NONE)
-        return VM_OK;
+    vm_status st = pool_take(&s->slots, slot, e);
+    if (st != VM_OK || *slot == NUMBER_NONE)
+        return st;
     swap_slot **chunk = &s->chunks[*slot / SWAP_CHUNK];
     if (!*chunk && !(*chunk = host_zalloc(s->slots.host, SWAP_CHUNK * sizeof(swap_slot)))) {
         pool_give(&s->slots, *slot);
@@ -48,10 +48,7 @@ bool swap_settle(swap_area *s, uint32_t slot)
     return true;
 }
 
-bool swap_is_used(const swap_area *s, uint64_t slot)
-{
-    return slot < s->slots.count && pool_is_used(&s->slots, (uint32_t)slot);
-}
+bool swap_is_used(const swap_area *s, uint64_t slot) { return pool_is_used(&s->slots, slot); }
 
 const char *swap_check(const swap_area *s)
 {

@@ -159,18 +159,5 @@ trace_lines callback_lines(lua_State *L)
 
 void callback_lines_bind(lua_State *L, void *ud, int idx)
 {
-    idx = lua_absindex(L, idx);
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_owners_key) == LUA_TNIL) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_createtable(L, 0, 1);
-        lua_pushliteral(L, "v");
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_owners_key);
-    }
-    lua_pushvalue(L, idx);
-    lua_rawsetp(L, -2, ud);
-    lua_pop(L, 1);
+    lua_remember(L, &callback_owners_key, ud, idx);
 }

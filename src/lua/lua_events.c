@@ -125,19 +125,7 @@ static void listeners_push(lua_State *L, int idx)
     if (lua_getiuservalue(L, idx, LUA_MACHINE_LISTENERS) == LUA_TTABLE)
         return;
     lua_pop(L, 1);
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &events_machines_key) == LUA_TNIL) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_createtable(L, 0, 1);
-        lua_pushliteral(L, "v");
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &events_machines_key);
-    }
-    lua_pushvalue(L, idx);
-    lua_rawsetp(L, -2, ((lua_machine *)lua_touserdata(L, idx))->m);
-    lua_pop(L, 1);
+    lua_remember(L, &events_machines_key, ((lua_machine *)lua_touserdata(L, idx))->m, idx);
     lua_newtable(L);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, idx, LUA_MACHINE_LISTENERS);

@@ -31,7 +31,7 @@ static char frames_letter(const frames *f, uint64_t first, uint64_t stop)
         if (all && one != all)
             return '#';
         all = one;
-        first = is_free ? frame_set_next_absent(&f->alloc.map, first, stop) : first + 1;
+        first = is_free ? number_set_next_absent(&f->alloc.map, first, stop) : first + 1;
     }
     return all;
 }

@@ -37,27 +37,22 @@ static int life_fork(lua_State *L)
     return life_push(L, child);
 }
 
-/* p:vfork() -> child, in the same space; p can't run until it calls execve or exit */
-static int life_vfork(lua_State *L)
+/* A process beside p in its space */
+static int life_share(lua_State *L, bool vfork)
 {
     process *p, *child;
     vm_error e;
     kernel *k = life_call(L, &p);
-    if (process_share(k, p, p->name, true, &child, &e) != VM_OK)
+    const char *name = vfork ? p->name : luaL_optstring(L, 2, p->name);
+    if (process_share(k, p, name, vfork, &child, &e) != VM_OK)
         return lua_failed(L, &e);
     return life_push(L, child);
 }
 
+/* p:vfork() -> child, in the same space; p can't run until it calls execve or exit */
+static int life_vfork(lua_State *L) { return life_share(L, true); }
 /* p:clone([name]) -> thread: a process in the same space */
-static int life_clone(lua_State *L)
-{
-    process *p, *child;
-    vm_error e;
-    kernel *k = life_call(L, &p);
-    if (process_share(k, p, luaL_optstring(L, 2, p->name), false, &child, &e) != VM_OK)
-        return lua_failed(L, &e);
-    return life_push(L, child);
-}
+static int life_clone(lua_State *L) { return life_share(L, false); }
 
 static int life_exit(lua_State *L)
 {
@@ -274,19 +269,7 @@ static int life_sigaction(lua_State *L)
         luaL_checktype(L, 3, LUA_TFUNCTION);
     lua_settop(L, 3);
     lua_getiuservalue(L, 1, 1); /* 4: the machine */
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &life_machines_key) == LUA_TNIL) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_createtable(L, 0, 1);
-        lua_pushliteral(L, "v");
-        lua_setfield(L, -2, "__mode");
-        lua_setmetatable(L, -2);
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &life_machines_key);
-    }
-    lua_pushvalue(L, 4);
-    lua_rawsetp(L, -2, box);
-    lua_pop(L, 1);
+    lua_remember(L, &life_machines_key, box, 4);
     life_handlers(L, 4);
     lua_pushvalue(L, 3);
     lua_rawseti(L, -2, life_handler_key(p->pid, signal));

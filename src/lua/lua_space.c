@@ -168,27 +168,59 @@ static int space_mmap_(lua_State *L)
     return 1;
 }
 
-static int space_munmap_(lua_State *L)
+/* A call on a range of pages: p:_call(addr, length, ...) -> true */
+typedef vm_status range_call(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                             vm_error *e);
+
+static int space_range_call(lua_State *L, range_call *call)
 {
     process *p;
     vm_error e;
     kernel *k = space_call(L, &p);
-    return lua_done(L,
-                    space_unmap(k, p->space, (uint64_t)luaL_checkinteger(L, 2),
-                                (uint64_t)luaL_checkinteger(L, 3), &e),
-                    &e);
+    uint64_t addr = (uint64_t)luaL_checkinteger(L, 2), length = (uint64_t)luaL_checkinteger(L, 3);
+    return lua_done(L, call(L, k, p, addr, length, &e), &e);
 }
 
-static int space_mprotect_(lua_State *L)
+static vm_status call_munmap(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                             vm_error *e)
 {
-    process *p;
-    vm_error e;
-    kernel *k = space_call(L, &p);
-    return lua_done(L,
-                    space_protect(k, p->space, (uint64_t)luaL_checkinteger(L, 2),
-                                  (uint64_t)luaL_checkinteger(L, 3), lua_check_prot(L, 4), &e),
-                    &e);
+    (void)L;
+    return space_unmap(k, p->space, addr, length, e);
 }
+
+static vm_status call_mprotect(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                               vm_error *e)
+{
+    return space_protect(k, p->space, addr, length, lua_check_prot(L, 4), e);
+}
+
+static vm_status call_madvise(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                              vm_error *e)
+{
+    const char *names[ADVICES + 1] = {NULL};
+    memcpy(names, advice_names, sizeof advice_names);
+    return space_advise(k, p, addr, length, (advice)luaL_checkoption(L, 4, NULL, names), e);
+}
+
+static vm_status call_msync(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                            vm_error *e)
+{
+    (void)L;
+    return space_sync(k, p->space, addr, length, e);
+}
+
+/* p:_mlock(addr, length, lock or unlock) */
+static vm_status call_mlock(lua_State *L, kernel *k, process *p, uint64_t addr, uint64_t length,
+                            vm_error *e)
+{
+    return space_lock(k, p, addr, length, lua_toboolean(L, 4), e);
+}
+
+static int space_munmap_(lua_State *L) { return space_range_call(L, call_munmap); }
+static int space_mprotect_(lua_State *L) { return space_range_call(L, call_mprotect); }
+static int space_madvise_(lua_State *L) { return space_range_call(L, call_madvise); }
+static int space_msync_(lua_State *L) { return space_range_call(L, call_msync); }
+static int space_mlock_(lua_State *L) { return space_range_call(L, call_mlock); }
 
 /* p:_mremap(addr, old length, new length, new place or nil, may move) -> address */
 static int space_mremap_(lua_State *L)
@@ -203,43 +235,6 @@ static int space_mremap_(lua_State *L)
         return lua_failed(L, &e);
     lua_pushinteger(L, (lua_Integer)at);
     return 1;
-}
-
-static int space_madvise_(lua_State *L)
-{
-    process *p;
-    vm_error e;
-    kernel *k = space_call(L, &p);
-    const char *names[ADVICES + 1] = {NULL};
-    memcpy(names, advice_names, sizeof advice_names);
-    advice what = (advice)luaL_checkoption(L, 4, NULL, names);
-    return lua_done(L,
-                    space_advise(k, p, (uint64_t)luaL_checkinteger(L, 2),
-                                 (uint64_t)luaL_checkinteger(L, 3), what, &e),
-                    &e);
-}
-
-static int space_msync_(lua_State *L)
-{
-    process *p;
-    vm_error e;
-    kernel *k = space_call(L, &p);
-    return lua_done(L,
-                    space_sync(k, p->space, (uint64_t)luaL_checkinteger(L, 2),
-                               (uint64_t)luaL_checkinteger(L, 3), &e),
-                    &e);
-}
-
-/* p:_mlock(addr, length, lock) */
-static int space_mlock_(lua_State *L)
-{
-    process *p;
-    vm_error e;
-    kernel *k = space_call(L, &p);
-    return lua_done(L,
-                    space_lock(k, p, (uint64_t)luaL_checkinteger(L, 2),
-                               (uint64_t)luaL_checkinteger(L, 3), lua_toboolean(L, 4), &e),
-                    &e);
 }
 
 /* p:_mincore(addr, length) -> a byte a page: "\1" if it is in memory */

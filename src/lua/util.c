@@ -49,3 +49,21 @@ const char *errno_name(int sys)
             return names[i].name;
     return "EIO";
 }
+
+void lua_remember(lua_State *L, const void *key, const void *of, int idx)
+{
+    idx = lua_absindex(L, idx);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "v");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+    }
+    lua_pushvalue(L, idx);
+    lua_rawsetp(L, -2, of);
+    lua_pop(L, 1);
+}

@@ -29,6 +29,10 @@ int lua_raise(lua_State *L, const vm_error *e);
  * "EFORMAT" where the file's content is wrong. VM_INVALID and VM_NOMEM raise. */
 int lua_failed(lua_State *L, const vm_error *e);
 
+/* Keep the value at idx under the address `of`, weakly, in the registry's table of `key`,
+ * so that C that knows the address finds it: rawgetp of the table, which is made here. */
+void lua_remember(lua_State *L, const void *key, const void *of, int idx);
+
 /* errno's name: "ENOMEM"; "E<number>" where it has none here. */
 const char *errno_name(int sys);
 

@@ -1,18 +1,18 @@
-#include "frame_set.h"
+#include "number_set.h"
 
 static uint64_t set_words(uint64_t numbers) { return numbers / 64 + (numbers % 64 != 0); }
-static size_t set_leaves(const frame_set *s)
+static size_t set_leaves(const number_set *s)
 {
-    return (size_t)(s->count / FRAME_SET_NUMBERS + (s->count % FRAME_SET_NUMBERS != 0));
+    return (size_t)(s->count / NUMBER_SET_NUMBERS + (s->count % NUMBER_SET_NUMBERS != 0));
 }
 /* Words of leaf i: the last one is as short as it can be. */
-static size_t set_leaf_words(const frame_set *s, size_t i)
+static size_t set_leaf_words(const number_set *s, size_t i)
 {
-    uint64_t rest = set_words(s->count) - (uint64_t)i * FRAME_SET_LEAF;
-    return rest < FRAME_SET_LEAF ? (size_t)rest : FRAME_SET_LEAF;
+    uint64_t rest = set_words(s->count) - (uint64_t)i * NUMBER_SET_LEAF;
+    return rest < NUMBER_SET_LEAF ? (size_t)rest : NUMBER_SET_LEAF;
 }
 
-vm_status frame_set_init(frame_set *s, const vm_host *host, uint64_t count, bool all, vm_error *e)
+vm_status number_set_init(number_set *s, const vm_host *host, uint64_t count, bool all, vm_error *e)
 {
     memset(s, 0, sizeof *s);
     s->count = count;
@@ -35,11 +35,11 @@ vm_status frame_set_init(frame_set *s, const vm_host *host, uint64_t count, bool
     } while (below > 1);
     if (ok)
         return VM_OK;
-    frame_set_free(s, host);
-    return vm_fail_nomem(e, "the map of free frames");
+    number_set_free(s, host);
+    return vm_fail_nomem(e, "a map of what is free");
 }
 
-void frame_set_free(frame_set *s, const vm_host *host)
+void number_set_free(number_set *s, const vm_host *host)
 {
     for (size_t i = 0; s->leaves && i < set_leaves(s); i++)
         host_free(host, s->leaves[i], set_leaf_words(s, i) * sizeof **s->leaves);
@@ -49,23 +49,23 @@ void frame_set_free(frame_set *s, const vm_host *host)
     memset(s, 0, sizeof *s);
 }
 
-vm_status frame_set_reserve(frame_set *s, const vm_host *host, uint64_t i, vm_error *e)
+vm_status number_set_reserve(number_set *s, const vm_host *host, uint64_t i, vm_error *e)
 {
-    size_t at = (size_t)(i / FRAME_SET_NUMBERS);
+    size_t at = (size_t)(i / NUMBER_SET_NUMBERS);
     if (s->leaves[at])
         return VM_OK;
     size_t bytes = set_leaf_words(s, at) * sizeof **s->leaves;
     if (!(s->leaves[at] = host_alloc(host, bytes)))
-        return vm_fail_nomem(e, "the map of free frames");
+        return vm_fail_nomem(e, "a map of what is free");
     memset(s->leaves[at], s->fill ? 0xff : 0, bytes);
     return VM_OK;
 }
 
-uint64_t frame_set_next(const frame_set *s, uint64_t i)
+uint64_t number_set_next(const number_set *s, uint64_t i)
 {
     if (i >= s->count)
         return s->count;
-    uint64_t w = i / 64, bits = frame_set_word(s, w) & ~low_mask((unsigned)(i % 64));
+    uint64_t w = i / 64, bits = number_set_word(s, w) & ~low_mask((unsigned)(i % 64));
     if (!bits) { /* up until a summary knows of a later word, and down again to it */
         unsigned k = 0;
         for (;; k++) {
@@ -80,21 +80,21 @@ uint64_t frame_set_next(const frame_set *s, uint64_t i)
         w = w * 64 + (unsigned)__builtin_ctzll(bits);
         while (k-- > 0)
             w = w * 64 + (unsigned)__builtin_ctzll(s->summary[k][w]);
-        bits = frame_set_word(s, w);
+        bits = number_set_word(s, w);
     }
     i = w * 64 + (unsigned)__builtin_ctzll(bits);
     return i < s->count ? i : s->count;
 }
 
-uint64_t frame_set_next_absent(const frame_set *s, uint64_t i, uint64_t stop)
+uint64_t number_set_next_absent(const number_set *s, uint64_t i, uint64_t stop)
 {
     if (i >= stop)
         return stop;
-    uint64_t w = i / 64, bits = ~frame_set_word(s, w) & ~low_mask((unsigned)(i % 64));
+    uint64_t w = i / 64, bits = ~number_set_word(s, w) & ~low_mask((unsigned)(i % 64));
     while (!bits) {
         if (++w * 64 >= stop)
             return stop;
-        bits = ~frame_set_word(s, w);
+        bits = ~number_set_word(s, w);
     }
     i = w * 64 + (unsigned)__builtin_ctzll(bits);
     return i < stop ? i : stop;
@@ -109,28 +109,28 @@ static uint64_t set_part(uint64_t first, uint64_t n, uint64_t *bits)
     return in;
 }
 
-void frame_set_put_range(frame_set *s, uint64_t first, uint64_t n)
+void number_set_put_range(number_set *s, uint64_t first, uint64_t n)
 {
     for (uint64_t bits, in; n; first += in, n -= in) {
         in = set_part(first, n, &bits);
-        frame_set_put_bits(s, first / 64, bits);
+        number_set_put_bits(s, first / 64, bits);
     }
 }
 
-void frame_set_drop_range(frame_set *s, uint64_t first, uint64_t n)
+void number_set_drop_range(number_set *s, uint64_t first, uint64_t n)
 {
     for (uint64_t bits, in; n; first += in, n -= in) {
         in = set_part(first, n, &bits);
-        frame_set_drop_bits(s, first / 64, bits);
+        number_set_drop_bits(s, first / 64, bits);
     }
 }
 
-bool frame_set_check(const frame_set *s)
+bool number_set_check(const number_set *s)
 {
     uint64_t below = set_words(s->count);
     for (unsigned k = 0; k < s->levels; below = s->words[k++])
         for (uint64_t w = 0; w < s->words[k] * 64; w++) {
-            bool some = w < below && (k ? s->summary[k - 1][w] : frame_set_word(s, w));
+            bool some = w < below && (k ? s->summary[k - 1][w] : number_set_word(s, w));
             if ((s->summary[k][w / 64] >> w % 64 & 1) != some)
                 return false;
         }
