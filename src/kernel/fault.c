@@ -83,7 +83,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     if (st != VM_OK)
         return st;
     if (!dram_write(&hw->mem, ppn << bits, k->copy, kernel_page(k))) {
-        frames_give(&k->frames, ppn, 1);
+        page_give_back(k, ppn, 1);
         return vm_fail_nomem(e, "a page");
     }
     KERNEL_COUNT(k, f->p, cow_copies);
@@ -101,7 +101,7 @@ static vm_status fault_read_slot(kernel *k, space *s, uint32_t slot, uint64_t pp
 {
     vm_status st = disk_read(&k->hw->disk, slot, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
     if (st != VM_OK) {
-        frames_give(&k->frames, ppn, 1);
+        page_give_back(k, ppn, 1);
         return st;
     }
     swap_slot *x = swap_at(&k->swap, slot);
@@ -111,12 +111,14 @@ static vm_status fault_read_slot(kernel *k, space *s, uint32_t slot, uint64_t pp
     return VM_OK;
 }
 
-/* Slots near the one that was read, into free frames. */
+/* Slots near the one that was read, into free frames; private pages' alone, since those of
+ * shared memory are found through their object. */
 static void fault_swap_ahead(kernel *k, uint32_t slot)
 {
     for (uint32_t i = slot + 1; i <= slot + k->cfg.swap_readahead; i++) {
         uint64_t ppn;
-        if (!swap_is_used(&k->swap, i) || swap_at(&k->swap, i)->frame != NUMBER_NONE)
+        const swap_slot *x = swap_is_used(&k->swap, i) ? swap_at(&k->swap, i) : NULL;
+        if (!x || x->frame != NUMBER_NONE || kernel_is_file_key(x->key))
             continue;
         if (!reclaim_take_idle(k, FRAME_ANON, &ppn) ||
             fault_read_slot(k, NULL, i, ppn, NULL) != VM_OK)
@@ -217,8 +219,7 @@ static vm_status fault_large(kernel *k, fault_page *f, uint64_t from, vm_error *
     if (st != VM_OK)
         return st;
     if (from != FRAME_NONE && !fault_copy_large(k, from, ppn, n)) {
-        dram_clear(&k->hw->mem, ppn << g->page_bits, n << g->page_bits);
-        frames_give(&k->frames, ppn, n);
+        page_give_back(k, ppn, n);
         return vm_fail_nomem(e, "a large page");
     }
     frame *r = frames_at(&k->frames, ppn);

@@ -421,6 +421,8 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 /* The PTE at pte_pa, of this value, maps the frame no longer; the page goes if
  * nobody holds it. The PTE itself is the caller's. */
 void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte);
+/* Frames that were taken for a page which did not come are given back, zeros again. */
+void page_give_back(kernel *k, uint64_t ppn, uint64_t n);
 /* A frame leaves memory with what is in it. */
 void page_free(kernel *k, uint64_t ppn);
 /* A slot lost a user. */
@@ -474,6 +476,7 @@ VM_INLINE uint64_t kernel_file_key(const file *f, uint64_t index)
 {
     return UINT64_C(1) << 63 | (uint64_t)f->id << 32 | index;
 }
+VM_INLINE bool kernel_is_file_key(uint64_t key) { return key >> 63; }
 /* Where an area's page is in its file. */
 VM_INLINE uint64_t area_index(const kernel *k, const area *a, uint64_t va)
 {

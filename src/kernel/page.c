@@ -71,8 +71,7 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
         return;
     s->resident -= page_frames(k, r);
     if (r->use == FRAME_PINNED) {
-        dram_clear(&k->hw->mem, ppn << k->hw->mmu.g.page_bits, kernel_page(k));
-        frames_give(&k->frames, ppn, 1);
+        page_give_back(k, ppn, 1);
         return;
     }
     r->dirty |= (pte & f->dirty) != 0;
@@ -87,6 +86,13 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
         page_disown(k, r, ppn);
 }
 
+void page_give_back(kernel *k, uint64_t ppn, uint64_t n)
+{
+    unsigned bits = k->hw->mmu.g.page_bits;
+    dram_clear(&k->hw->mem, ppn << bits, n << bits);
+    frames_give(&k->frames, ppn, n);
+}
+
 void page_free(kernel *k, uint64_t ppn)
 {
     frame *r = frames_at(&k->frames, ppn);
@@ -97,8 +103,7 @@ void page_free(kernel *k, uint64_t ppn)
         k->resident--;
     }
     page_forget_slot(k, r);
-    dram_clear(&k->hw->mem, ppn << k->hw->mmu.g.page_bits, n << k->hw->mmu.g.page_bits);
-    frames_give(&k->frames, ppn, n);
+    page_give_back(k, ppn, n);
 }
 
 static void page_settle_slot(kernel *k, uint32_t slot)

@@ -148,7 +148,7 @@ static vm_status file_fill(kernel *k, file *f, uint64_t index, file_page *page, 
         vm_status st =
             disk_read(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
         if (st != VM_OK) {
-            frames_give(&k->frames, ppn, 1);
+            page_give_back(k, ppn, 1);
             return st;
         }
     }

@@ -85,7 +85,8 @@ void kernel_free(kernel *k)
     host_free(k->host, k->processes, k->process_cap * sizeof *k->processes);
     host_free(k->host, k->spaces, k->space_cap * sizeof *k->spaces);
     host_free(k->host, k->files, k->file_cap * sizeof *k->files);
-    host_free(k->host, k->copy, kernel_page(k));
+    if (k->copy)
+        host_free(k->host, k->copy, kernel_page(k));
     policy_delete(k->pol);
     swap_free(&k->swap);
     pool_free(&k->blocks);

@@ -183,6 +183,7 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
         if (st != VM_OK)
             return st;
         swap_at(&k->swap, page->block)->users += fresh;
+        swap_at(&k->swap, page->block)->key = r->key;
         RECLAIM_COUNT(k, who, swap_outs);
         reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, page->block);
     } else {
