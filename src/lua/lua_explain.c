@@ -227,7 +227,7 @@ static int process_explain(lua_State *L)
 {
     static const char *const kinds[] = {"fetch", "load", "store", NULL};
     process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     machine *m = h->owner->m;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), pa;
     access_kind kind = (access_kind)luaL_checkoption(L, 3, "load", kinds);

@@ -11,9 +11,7 @@
 
 static kernel *life_call(lua_State *L, process **p)
 {
-    lua_process *h = lua_check_live(L, 1, p);
-    if ((*p)->state == PROCESS_BLOCKED)
-        luaL_argerror(L, 1, "this process waits for its vfork child to call execve or exit");
+    lua_process *h = lua_check_running(L, 1, p);
     h->owner->m->kernel.n.calls++;
     return &h->owner->m->kernel;
 }

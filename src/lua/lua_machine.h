@@ -37,6 +37,8 @@ lua_machine *lua_check_machine(lua_State *L, int idx);
 lua_process *lua_check_process(lua_State *L, int idx, process **p);
 /* The same, but it must be alive. */
 lua_process *lua_check_live(lua_State *L, int idx, process **p);
+/* The same, but it must not wait for a vfork child. */
+lua_process *lua_check_running(lua_State *L, int idx, process **p);
 /* Push a handle of the process; the machine's userdata is at `machine_idx`. */
 void lua_push_process(lua_State *L, int machine_idx, const process *p);
 /* Raise what a failed access says; a fault for good ends the process first. */

@@ -30,6 +30,14 @@ lua_process *lua_check_process(lua_State *L, int idx, process **p)
     return h;
 }
 
+lua_process *lua_check_running(lua_State *L, int idx, process **p)
+{
+    lua_process *h = lua_check_live(L, idx, p);
+    if ((*p)->state == PROCESS_BLOCKED)
+        luaL_argerror(L, idx, "this process waits for its vfork child to call execve or exit");
+    return h;
+}
+
 lua_process *lua_check_live(lua_State *L, int idx, process **p)
 {
     lua_process *h = lua_check_process(L, idx, p);
@@ -130,7 +138,7 @@ static void store_number(lua_State *L, machine *m, process *p, uint64_t va, uint
 static int process_load(lua_State *L)
 {
     process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 3), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
@@ -140,21 +148,28 @@ static int process_load(lua_State *L)
 static int process_store(lua_State *L)
 {
     process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), x = (uint64_t)luaL_checkinteger(L, 3);
     store_number(L, h->owner->m, p, va, x, check_size(L, 4));
     return lua_tell(L, h->owner, 0);
 }
 
 /* A closure that holds the process: no type check of a userdata on each call. */
+static lua_process *bound_process(lua_State *L, process **p)
+{
+    lua_process *h = lua_touserdata(L, lua_upvalueindex(1));
+    if (!h->owner->m || h->owner->busy ||
+        (*p = process_find(&h->owner->m->kernel, h->pid))->state != PROCESS_RUNNING)
+        luaL_error(L, "the process has ended or waits, or its machine is closed or busy");
+    if (h->owner->calls)
+        callback_enter(L);
+    return h;
+}
+
 static int bound_load(lua_State *L)
 {
     process *p;
-    lua_process *h = lua_touserdata(L, lua_upvalueindex(1));
-    if (!h->owner->m || h->owner->busy || !(p = process_find(&h->owner->m->kernel, h->pid))->space)
-        return luaL_error(L, "the process has ended, or its machine is closed or busy");
-    if (h->owner->calls)
-        callback_enter(L);
+    lua_process *h = bound_process(L, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1);
     uint64_t x = load_number(L, h->owner->m, p, va, check_size(L, 2), ACCESS_LOAD);
     lua_pushinteger(L, (lua_Integer)x);
@@ -164,11 +179,7 @@ static int bound_load(lua_State *L)
 static int bound_store(lua_State *L)
 {
     process *p;
-    lua_process *h = lua_touserdata(L, lua_upvalueindex(1));
-    if (!h->owner->m || h->owner->busy || !(p = process_find(&h->owner->m->kernel, h->pid))->space)
-        return luaL_error(L, "the process has ended, or its machine is closed or busy");
-    if (h->owner->calls)
-        callback_enter(L);
+    lua_process *h = bound_process(L, &p);
     uint64_t va = (uint64_t)luaL_checkinteger(L, 1), x = (uint64_t)luaL_checkinteger(L, 2);
     store_number(L, h->owner->m, p, va, x, check_size(L, 3));
     return lua_tell(L, h->owner, 0);
@@ -180,7 +191,7 @@ static int process_bind(lua_State *L)
 {
     static const char *const names[] = {"load", "store", NULL};
     process *p;
-    lua_check_live(L, 1, &p);
+    lua_check_running(L, 1, &p);
     int which = luaL_checkoption(L, 2, NULL, names);
     lua_pushvalue(L, 1);
     lua_pushcclosure(L, which == 0 ? bound_load : bound_store, 1);
@@ -192,7 +203,7 @@ static int process_bind(lua_State *L)
 static int process_bytes(lua_State *L, access_kind kind)
 {
     process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     machine *m = h->owner->m;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2);
     lua_Integer n = luaL_checkinteger(L, 3);
@@ -229,7 +240,7 @@ static int process_fetch(lua_State *L)
 static int process_write(lua_State *L)
 {
     process *p;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     machine *m = h->owner->m;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), page = kernel_page(&m->kernel);
     size_t n;

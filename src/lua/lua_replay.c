@@ -38,7 +38,7 @@ static int replay_open(lua_State *L)
 {
     process *p;
     vm_error e;
-    lua_process *h = lua_check_live(L, 1, &p);
+    lua_process *h = lua_check_running(L, 1, &p);
     lua_replay *x = lua_newuserdatauv(L, sizeof *x, 2);
     memset(x, 0, sizeof *x);
     luaL_setmetatable(L, LUA_REPLAY);

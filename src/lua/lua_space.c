@@ -76,10 +76,8 @@ int lua_done(lua_State *L, vm_status s, const vm_error *e)
 /* The kernel of a live process; the call that begins is counted. */
 static kernel *space_call(lua_State *L, process **p)
 {
-    lua_process *h = lua_check_live(L, 1, p);
+    lua_process *h = lua_check_running(L, 1, p);
     kernel *k = &h->owner->m->kernel;
-    if ((*p)->state == PROCESS_BLOCKED)
-        luaL_argerror(L, 1, "this process waits for its vfork child to call execve or exit");
     k->n.calls++;
     return k;
 }
