@@ -332,7 +332,12 @@ static vm_status fault_kill(fault_info *info, const char *signal, const char *co
 {
     info->signal = signal;
     info->code = code;
-    return vm_fail(e, VM_FAULT, "%s", signal);
+    /* A fault may be mended thousands of times a second: the text is not printed. */
+    if (e) {
+        e->status = VM_FAULT;
+        memcpy(e->text, signal, strlen(signal) + 1);
+    }
+    return VM_FAULT;
 }
 
 /* Memory and swap are used up: the process that has most of both ends. False: it is

@@ -5,7 +5,6 @@
  * so that a failure leaves the space as it was.
  */
 #include <errno.h>
-#include <stdio.h>
 
 #include "kernel.h"
 
@@ -179,6 +178,15 @@ void space_merge(kernel *k, space *s, uint64_t start, uint64_t stop)
 
 void space_insert(kernel *k, space *s, const area *like)
 {
+    area *above = area_above(&s->areas, like->start);
+    area *below = above ? above->prev : s->areas.last;
+    if (below && area_joins(below, like)) { /* what grows page by page needs no node */
+        area_set_stop(&s->areas, below, like->stop);
+        space_count(k, s, like, true);
+        if (above && area_joins(below, above))
+            space_join(k, s, below, above);
+        return;
+    }
     area *a = space_node(s, like);
     area_insert(&s->areas, a);
     space_count(k, s, a, true);
@@ -341,7 +349,8 @@ vm_status space_map(kernel *k, space *s, const map_request *r, uint64_t *at, vm_
               .flags = r->flags,
               .level = r->level};
     a.prot = (uint8_t)(r->prot & (PROT_R | PROT_W | PROT_X));
-    snprintf(a.name, sizeof a.name, "%s", r->name ? r->name : "");
+    size_t name = r->name ? strlen(r->name) : 0;
+    memcpy(a.name, r->name ? r->name : "", name < AREA_NAME ? name : AREA_NAME - 1);
     if (space_promises(k, a.prot, a.flags)) {
         uint64_t before = space_promised(k, s, a.start, a.stop), pages = area_pages(k, &a);
         a.flags |= AREA_PROMISED;
