@@ -62,7 +62,12 @@ build = {
       },
       -- No module of Lua's: the recorder, which QEMU loads.
       ["libvmem-record"] = {
-         sources = { "src/record/recorder.c" },
+         sources = {
+            "src/record/image.c",
+            "src/record/recorder.c",
+            "src/record/touches.c",
+            "src/record/writer.c",
+         },
          defines = { "_GNU_SOURCE=" },
          libraries = { "pthread" },
       },

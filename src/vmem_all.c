@@ -57,6 +57,7 @@
 #include "trace/generate_chase.c"
 #include "trace/generate_matmul.c"
 #include "trace/generate_phases.c"
+#include "trace/tapread.c"
 #include "trace/live.c"
 #include "trace/replay.c"
 #include "vmem.c"

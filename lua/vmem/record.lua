@@ -2,6 +2,7 @@
 --- and what to do where there is none.
 
 local core = require "vmem.core"
+local options = require "vmem.options"
 local trace = require "vmem.trace"
 
 local record = {}
@@ -14,12 +15,14 @@ local record = {}
 ---@field via? "qemu"|"lackey"
 ---@field stdin? string a file for the program's input, in place of ours
 ---@field stdout? string a file for its output
+---@field ring? string|integer memory between the program and vmem, for each thread (default "1MiB")
 
 -- ELF's e_machine -> QEMU's name of the architecture
 local machines = { [62] = "x86_64", [183] = "aarch64", [243] = "riscv64" }
 
-local settings = {
+local settings = { -- option -> the types that it takes
   out = "string", env = "table", emulator = "string", via = "string", stdin = "string", stdout = "string",
+  ring = "string or integer",
 }
 
 local function is_file(path)
@@ -87,120 +90,92 @@ local function plugin()
   return path and is_file(path) and path or nil, path
 end
 
-local function quote(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
-
--- The shell would say on standard error what a caller should get as a result.
-local function try_file(path, mode, what, program)
-  if not path then return true end
-  local f, why, code = io.open(path, mode)
-  if not f then
-    return missing(("%s, the %s of %s, can't be opened: %s"):format(path, what, program,
-      why:gsub("^.*: ", "")), code == 13 and "EACCES" or "ENOENT")
-  end
-  f:close()
-  return true
-end
-
---- By Valgrind's Lackey, through a named pipe. The shell opens the pipe, so that
---- our own opening of it ends, whatever comes of the program.
----@return vmem.trace? trace, file*|string? process nil of a live one, string? code
-local function lackey(argv, command, live)
-  for _, f in ipairs { { command.stdin, "rb", "input" }, { command.stdout, "wb", "output" } } do
-    local good, why, code = try_file(f[1], f[2], f[3], argv[1])
-    if not good then return nil, why, code end
-  end
-  local valgrind = find "valgrind"
-  local pipe = os.tmpname()
-  os.remove(pipe)
-  if not os.execute("mkfifo -m 600 " .. quote(pipe)) then
-    return missing("no named pipe can be made at " .. pipe, "EIO")
-  end
-  local words = {}
-  for k, v in pairs(command.env or {}) do words[#words + 1] = quote(k .. "=" .. v) end
-  table.sort(words)
-  if #words > 0 then table.insert(words, 1, "env") end
-  table.insert(words, 1, "exec 9>" .. quote(pipe) .. ";")
-  words[#words + 1] = quote(valgrind) .. " --tool=lackey --trace-mem=yes --log-fd=9"
-  for _, a in ipairs(argv) do words[#words + 1] = quote(a) end
-  words[#words + 1] = "<" .. quote(command.stdin or "/dev/null")
-  if command.stdout then words[#words + 1] = ">" .. quote(command.stdout) end
-  local line, process = table.concat(words, " "), nil
-  -- Collecting a process waits for its end, which waits for its reader: a live one
-  -- is nobody's, and ends at its first write to a pipe without a reader.
-  if live then
-    os.execute("(" .. line .. ") &")
-  else
-    process = io.popen(line, "w")
-  end
-  local t, why, code = trace.open(pipe, { format = "lackey" })
-  os.remove(pipe)
-  if not t then
-    if process then process:close() end
-    if code == "EFORMAT" then
-      why, code = ("Valgrind ended without a record of %s; what it said is above"):format(argv[1]), "EIO"
-    end
-    return nil, why, code
-  end
-  return t, process
-end
-
 local function check(command, call)
-  if type(command) ~= "table" then
-    error(call .. " takes a table: a program, its arguments, options by name", 3)
-  end
-  if type(command[1]) ~= "string" then error(("%s: there is no program at index 1"):format(call), 3) end
+  local function bad(text, ...) error(("%s: " .. text):format(call, ...), 4) end
+  if type(command) ~= "table" then bad "takes a table: a program, its arguments, options by name" end
+  if type(command[1]) ~= "string" then bad "there is no program at index 1" end
   for i, a in ipairs(command) do
-    if type(a) ~= "string" then
-      error(("%s: argument %d is a %s, not a string"):format(call, i, type(a)), 3)
-    end
+    if type(a) ~= "string" then bad("argument %d is a %s, not a string", i, type(a)) end
   end
   for k, v in pairs(command) do
     if type(k) ~= "number" then
       if not settings[k] then
-        error(("%s: there is no option %s (there are emulator, env, out, stdin, stdout, via)"):format(call,
-          tostring(k)), 3)
+        bad("there is no option %s (there are emulator, env, out, ring, stdin, stdout, via)", tostring(k))
       end
-      if type(v) ~= settings[k] then
-        error(("%s: option %s is a %s, not a %s"):format(call, k, type(v), settings[k]), 3)
+      if not settings[k]:find(math.type(v) or type(v), 1, true) then
+        bad("option %s is a %s, not a %s", k, type(v), settings[k])
       end
     end
   end
-  if command.via and command.via ~= "qemu" and command.via ~= "lackey" then
-    error(("%s: via is %q, but takes qemu or lackey"):format(call, command.via), 3)
+  for k, v in pairs(command.env or {}) do
+    if type(k) ~= "string" or type(v) ~= "string" or k:find("=", 1, true) then
+      bad 'option env takes strings by name, as in { LANG = "C" }'
+    end
   end
+  if command.via and command.via ~= "qemu" and command.via ~= "lackey" then
+    bad("via is %q, but takes qemu or lackey", command.via)
+  end
+  local ring = command.ring and options.bytes(command.ring)
+  if command.ring and not (ring and ring >= 65536 and ring <= 64 << 20 and ring & ring - 1 == 0) then
+    bad("ring is %s, but takes a power of two from 64KiB to 64MiB", tostring(command.ring))
+  end
+  return ring
 end
 
-local function begin(command, live)
+--- The settings of the environment, sorted, each after `flag` if there is one.
+local function environment(env, flag)
+  local words, sorted = {}, {}
+  for k, v in pairs(env or {}) do sorted[#sorted + 1] = k .. "=" .. v end
+  table.sort(sorted)
+  for _, setting in ipairs(sorted) do
+    words[#words + 1] = flag
+    words[#words + 1] = setting
+  end
+  return words
+end
+
+--- The emulator's words, then the program's. A descriptor's number is added to
+--- the end of words[fd_at].
+local function start(via, words, fd_at, argv, command, ring)
+  local program = #words + 1
+  table.move(argv, 1, #argv, program, words)
+  return core.live(via, words, fd_at, program, command.stdin, command.stdout, ring)
+end
+
+local function by_qemu(emulator, recorder, argv, command, ring)
+  -- A comma ends a part of this option; two stand for one.
+  local words = { emulator, "-plugin", recorder:gsub(",", ",,") .. ",ring=" }
+  local env = environment(command.env, "-E")
+  table.move(env, 1, #env, #words + 1, words)
+  return start("qemu", words, 3, argv, command, ring)
+end
+
+local function by_lackey(valgrind, argv, command, ring)
+  local words = environment(command.env)
+  if #words > 0 then table.insert(words, 1, "env") end
+  table.move({ valgrind, "--tool=lackey", "--trace-mem=yes", "--log-fd=" }, 1, 4, #words + 1, words)
+  return start("lackey", words, #words, argv, command, ring)
+end
+
+local function begin(command, ring)
   local machine, argv, code = resolve(command)
   if not machine then return nil, argv, code end
   local emulator = find(command.emulator or "qemu-" .. machine)
-  if command.emulator and not emulator then
-    return missing("there is no emulator " .. command.emulator)
-  end
-  local recorder, sought = plugin()
-  local via = command.via or (emulator and recorder and "qemu") or (find "valgrind" and "lackey")
+  if command.emulator and not emulator then return missing("there is no emulator " .. command.emulator) end
+  local valgrind, recorder, sought = find "valgrind", plugin()
+  local via = command.via or (emulator and recorder and "qemu") or (valgrind and "lackey") or "qemu"
   if via == "lackey" then
-    if not find "valgrind" then return missing "Valgrind is not there; on Debian: apt-get install valgrind" end
-    return lackey(argv, command, live)
+    if not valgrind then return missing "there is no Valgrind; on Debian: apt-get install valgrind" end
+    return by_lackey(valgrind, argv, command, ring)
   end
-  if via == nil or not emulator then
-    return missing(("to run this program an emulator is needed: qemu-%s (on Debian: apt-get install "
-      .. "qemu-user) or Valgrind"):format(machine))
+  if not emulator then
+    return missing(("to record this program qemu-%s is needed (on Debian: apt-get install qemu-user)%s"):format(
+      machine, valgrind and "" or ", or Valgrind (apt-get install valgrind)"))
   end
   if not recorder then
     return missing(("the recorder %s is not there; 'make' builds it"):format(sought or "libvmem-record.so"))
   end
-  local options = {}
-  for k, v in pairs(command.env or {}) do options[#options + 1] = k .. "=" .. v end
-  table.sort(options)
-  local words = {}
-  for _, o in ipairs(options) do
-    words[#words + 1] = "-E"
-    words[#words + 1] = o
-  end
-  local count = #words
-  table.move(argv, 1, #argv, count + 1, words)
-  return core.live(emulator, recorder, words, count, command.stdin, command.stdout)
+  return by_qemu(emulator, recorder, argv, command, ring)
 end
 
 --- Run a program and read its accesses as they come: a trace of one pass, with no
@@ -208,10 +183,7 @@ end
 ---@param command vmem.Command
 ---@return vmem.trace? trace, string? message, string? code
 function record.live(command)
-  check(command, "trace.live")
-  local t, why, code = begin(command, true)
-  if not t then return nil, why, code end
-  return t
+  return begin(command, check(command, "trace.live"))
 end
 
 -- Files of recordings that nobody named go when the Lua state does.
@@ -224,22 +196,16 @@ end })
 ---@return vmem.trace? trace, string|table? message a table { status =, signal = } of how the
 --- program ended where there is a trace, string? code
 function record.record(command)
-  check(command, "trace.record")
-  local t, process, code = begin(command)
-  if not t then return nil, process, code end
+  local t <close>, why, code = begin(command, check(command, "trace.record"))
+  if not t then return nil, why, code end
   local out = command.out
   if not out then
     out = os.tmpname()
     temporary[#temporary + 1] = out
   end
-  local saved, why, saved_code = t:save(out)
+  local saved, save_why, save_code = t:save(out)
+  if not saved then return nil, save_why, save_code end
   local status, signal = core.live_status(t)
-  if process then
-    local _, how, number = process:close()
-    status, signal = how == "exit" and number or -1, how == "signal" and number or nil
-  end
-  t:close()
-  if not saved then return nil, why, saved_code end
   local kept, open_why, open_code = trace.open(out)
   if not kept then return nil, open_why, open_code end
   return kept, { status = status, signal = signal }

@@ -9,22 +9,27 @@
 
 #define RECORD_ARGS 4096
 
-/* core.live(emulator, plugin, { argument, ... }, options, in, out) -> trace */
+/* core.live(via, { argument, ... }, fd_at, program, in, out, ring) -> trace
+ * `via`: "qemu" or "lackey"; fd_at and program are indices into the arguments. */
 static int record_live(lua_State *L)
 {
-    live_config cfg = {.emulator = luaL_checkstring(L, 1), .plugin = luaL_checkstring(L, 2)};
-    luaL_checktype(L, 3, LUA_TTABLE);
-    lua_Integer options = luaL_checkinteger(L, 4);
+    static const char *const vias[] = {"qemu", "lackey", NULL}; /* by live_via */
+    live_config cfg = {.via = (live_via)luaL_checkoption(L, 1, NULL, vias)};
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_Integer fd_at = luaL_checkinteger(L, 3), program = luaL_checkinteger(L, 4);
     cfg.in = luaL_optstring(L, 5, NULL);
     cfg.out = luaL_optstring(L, 6, NULL);
-    size_t n = lua_rawlen(L, 3);
-    luaL_argcheck(L, n > 0 && n < RECORD_ARGS, 3, "a program and up to 4095 arguments");
-    luaL_argcheck(L, options >= 0 && (size_t)options < n, 4, "more options than arguments");
-    cfg.options = (size_t)options;
+    cfg.ring = (uint64_t)luaL_optinteger(L, 7, (lua_Integer)LIVE_RING_DEFAULT);
+    size_t n = lua_rawlen(L, 2);
+    luaL_argcheck(L, n > 0 && n < RECORD_ARGS, 2, "a program and up to 4095 arguments");
+    luaL_argcheck(L, fd_at >= 1 && (size_t)fd_at <= n, 3, "no index of an argument");
+    luaL_argcheck(L, program >= 1 && (size_t)program <= n, 4, "no index of an argument");
+    cfg.fd_at = (size_t)fd_at - 1;
+    cfg.program = (size_t)program - 1;
     /* The strings stay alive in the table while live_new copies them. */
     const char **argv = lua_newuserdatauv(L, (n + 1) * sizeof *argv, 0);
     for (size_t i = 0; i < n; i++) {
-        if (lua_rawgeti(L, 3, (lua_Integer)i + 1) != LUA_TSTRING)
+        if (lua_rawgeti(L, 2, (lua_Integer)i + 1) != LUA_TSTRING)
             return luaL_error(L, "argument %d of the program is a %s, not a string", (int)i + 1,
                               luaL_typename(L, -1));
         argv[i] = lua_tostring(L, -1);

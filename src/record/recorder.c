@@ -2,80 +2,29 @@
  * instruction fetch, load and store of the program it runs, and the system calls
  * that change the address space, to vmem through a ring (ring.h).
  *
- * Arguments: ring=FD, the ring's file; alive=FD, the write end of a pipe that
- * nobody writes to: its reader knows that all processes with the plugin have
- * ended when the pipe does. It closes when a process executes another program.
+ * Its one argument is ring=FD, the ring's file, which is mapped and closed before
+ * the program begins. The processes that the program forks inherit the mapping;
+ * one that executes another program leaves the emulator and is seen no more.
  *
- * QEMU's plugin interface (docs/devel/tcg-plugins.rst of QEMU 7.2, version 1 of
- * the interface) is declared here, since its header is not packaged.
- *
- * Order: an instruction's fetch, then its data accesses as they are made. Each
- * vcpu writes to a buffer of its own, which is handed over when it is full, at
- * each event, and when the program ends.
+ * What runs often does little: a block writes one word when it is entered, a data
+ * access another. The reader, on another processor, makes the records of them.
+ * A block can be left early, when an instruction in it faults: before its last
+ * instruction a mark is cleared, which the next block finds still set then.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <time.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include "ring.h"
+#include "image.h"
+#include "qemu.h"
+#include "touches.h"
+#include "writer.h"
 
-/* --- the interface ------------------------------------------------------------- */
+int qemu_plugin_version = 1;
 
-typedef uint64_t qemu_plugin_id_t;
-typedef struct qemu_info_t {
-    const char *target_name;
-    struct {
-        int min, cur;
-    } version;
-    bool system_emulation;
-    union {
-        struct {
-            int smp_vcpus, max_vcpus;
-        } system;
-    } u;
-} qemu_info_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-typedef uint32_t qemu_plugin_meminfo_t;
-enum { QEMU_CB_NO_REGS = 0, QEMU_MEM_RW = 3 };
-
-typedef void vcpu_cb(qemu_plugin_id_t id, unsigned vcpu);
-typedef void tb_cb(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
-typedef void exec_cb(unsigned vcpu, void *ud);
-typedef void mem_cb(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t va, void *ud);
-typedef void syscall_cb(qemu_plugin_id_t id, unsigned vcpu, int64_t num, uint64_t a1, uint64_t a2,
-                        uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7,
-                        uint64_t a8);
-typedef void syscall_ret_cb(qemu_plugin_id_t id, unsigned vcpu, int64_t num, int64_t ret);
-typedef void end_cb(qemu_plugin_id_t id, void *ud);
-
-void qemu_plugin_register_vcpu_init_cb(qemu_plugin_id_t id, vcpu_cb *cb);
-void qemu_plugin_register_vcpu_exit_cb(qemu_plugin_id_t id, vcpu_cb *cb);
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_cb *cb);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, exec_cb *cb, int flags,
-                                            void *ud);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn, mem_cb *cb, int flags, int rw,
-                                      void *ud);
-void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id, syscall_cb *cb);
-void qemu_plugin_register_vcpu_syscall_ret_cb(qemu_plugin_id_t id, syscall_ret_cb *cb);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, end_cb *cb, void *ud);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-unsigned qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t info);
-bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
-
-#define EXPORT __attribute__((visibility("default")))
-EXPORT int qemu_plugin_version = 1;
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
-
-/* --- system calls, by architecture ----------------------------------------------- */
+#define RECORDER_VCPUS 4096 /* at a time, in one process */
 
 typedef enum call {
     CALL_NONE = 0,
@@ -84,300 +33,336 @@ typedef enum call {
     CALL_MPROTECT,
     CALL_MREMAP,
     CALL_BRK,
-    CALL_CLONE,
-    CALL_FORK, /* fork and vfork */
+    CALL_CLONE, /* of a thread */
+    CALL_FORK,  /* fork, vfork, and clone of a process */
     CALL_EXEC,
+    CALL_EXECAT,
     CALL_EXIT, /* of a thread */
     CALL_EXIT_GROUP,
 } call;
 
 typedef struct call_number {
     int16_t num;
-    call what;
+    uint8_t what; /* call */
 } call_number;
 
 static const call_number calls_x86_64[] = {
     {9, CALL_MMAP},    {10, CALL_MPROTECT}, {11, CALL_MUNMAP},      {12, CALL_BRK},
     {25, CALL_MREMAP}, {56, CALL_CLONE},    {57, CALL_FORK},        {58, CALL_FORK},
-    {59, CALL_EXEC},   {60, CALL_EXIT},     {231, CALL_EXIT_GROUP}, {322, CALL_EXEC},
+    {59, CALL_EXEC},   {60, CALL_EXIT},     {231, CALL_EXIT_GROUP}, {322, CALL_EXECAT},
     {-1, CALL_NONE}};
 
 /* The numbers that AArch64 and RISC-V share. */
 static const call_number calls_generic[] = {
     {222, CALL_MMAP},   {226, CALL_MPROTECT},  {215, CALL_MUNMAP}, {214, CALL_BRK},
-    {216, CALL_MREMAP}, {220, CALL_CLONE},     {221, CALL_EXEC},   {281, CALL_EXEC},
+    {216, CALL_MREMAP}, {220, CALL_CLONE},     {221, CALL_EXEC},   {281, CALL_EXECAT},
     {93, CALL_EXIT},    {94, CALL_EXIT_GROUP}, {-1, CALL_NONE}};
 
 static const struct {
     const char *target;
     const call_number *calls;
-} targets[] = {{"x86_64", calls_x86_64}, {"aarch64", calls_generic}, {"riscv64", calls_generic}};
+    touches_fn *touches;
+} targets[] = {{"x86_64", calls_x86_64, touches_x86_64},
+               {"aarch64", calls_generic, touches_aarch64},
+               {"riscv64", calls_generic, touches_riscv64}};
 
-#define LINUX_CLONE_VM    0x100
-#define LINUX_CLONE_VFORK 0x4000
+#define LINUX_CLONE_VM      0x100
+#define LINUX_CLONE_VFORK   0x4000
+#define LINUX_MAP_ANONYMOUS 0x20
 
-/* --- state --------------------------------------------------------------------- */
-
-#define TAPS 4096 /* vcpus of a process: QEMU never takes more */
-
-/* One vcpu's records that are not yet handed over. Blocks of a buffer never move,
- * and a tap is only its vcpu's. */
-typedef struct tap {
-    uint32_t count;
-    uint16_t task;
-    call pending; /* the call between its entry and its return */
+/* A system call between its entry and its return. */
+typedef struct recorder_call {
+    call what;
     uint64_t arg[6];
-    access_record records[RING_RECORDS];
-} tap;
+    unsigned vcpu;
+    ring_tap *made; /* the tap of the thread or process that it makes */
+} recorder_call;
 
-static struct {
-    ring *ring;
-    const call_number *calls;
-    tap *taps[TAPS];
-    _Atomic uint32_t thread_task; /* number + 1 for the vcpu that clone is making */
-} state;
+static ring_tap *recorder_taps[RECORDER_VCPUS]; /* by vcpu; each used by its thread only */
+static const call_number *recorder_calls;
+static touches_fn *recorder_touches;
+static uint64_t recorder_guest_base; /* where the program's address 0 is in this process */
+static ring_tap *recorder_thread;    /* made by the clone under way; under the lock */
+static __thread recorder_call recorder_now;
 
-static tap *tap_of(unsigned vcpu)
+/* --- accesses: the often-run part ---------------------------------------------- */
+
+static __attribute__((noinline)) void recorder_room(ring_tap *t)
 {
-    tap *t = vcpu < TAPS ? state.taps[vcpu] : NULL;
-    if (t)
-        return t;
-    t = calloc(1, sizeof *t);
-    if (vcpu >= TAPS || !t)
-        _exit(125);
-    uint32_t given = atomic_exchange(&state.thread_task, 0);
-    t->task = (uint16_t)(given ? given - 1 : atomic_fetch_add(&state.ring->next_task, 1));
-    state.taps[vcpu] = t;
-    return t;
+    bool first = atomic_load(&t->state) == TAP_MADE;
+    writer_make_room(t, 0);
+    if (first && t->task == 0)
+        image_tell(t, recorder_guest_base);
 }
 
-/* Wait a little, the longer the more often; end if vmem is gone or has enough. */
-static void wait_a_little(unsigned *tries)
+static void on_block(unsigned vcpu, void *ud)
 {
-    if (++*tries < 64)
-        return;
-    if (atomic_load(&state.ring->stop))
-        _exit(0);
-    if (*tries % 4096 == 0 && kill((pid_t)state.ring->consumer, 0) < 0 && errno == ESRCH)
-        _exit(0);
-    nanosleep(&(struct timespec){0, *tries < 256 ? 1000 : 50000}, NULL);
-}
-
-/* Hand over what is in the buffer, ended by the event if there is one. */
-static void tap_flush(tap *t, uint16_t type, const uint64_t *arg, const char *name)
-{
-    if (t->count == 0 && !type)
-        return;
-    uint64_t ticket = atomic_fetch_add(&state.ring->tickets, 1);
-    ring_block *b = &state.ring->blocks[ticket % RING_BLOCKS];
-    uint64_t turn = ticket / RING_BLOCKS * 2;
-    unsigned tries = 0;
-    while (atomic_load_explicit(&b->turn, memory_order_acquire) != turn)
-        wait_a_little(&tries);
-    memcpy(b->records, t->records, t->count * sizeof *t->records);
-    b->count = t->count;
-    b->type = type;
-    b->task = t->task;
-    if (type) {
-        memcpy(b->arg, arg, sizeof b->arg);
-        snprintf(b->name, sizeof b->name, "%s", name ? name : "");
-        b->records[b->count++] = (access_record){.kind = ACCESS_EVENT, .task = t->task};
+    ring_tap *t = recorder_taps[vcpu];
+    uint64_t word = (uint64_t)(uintptr_t)ud, pos = writer_pos(t);
+    if (VM_UNLIKELY(pos >= t->limit)) {
+        recorder_room(t);
+        pos = writer_pos(t);
     }
-    t->count = 0;
-    atomic_store_explicit(&b->turn, turn + 1, memory_order_release);
+    if (VM_UNLIKELY(atomic_load_explicit(&t->open, memory_order_relaxed)))
+        writer_put(t, pos++, WORD_LEFT);
+    writer_put(t, pos, word);
+    writer_advance(t, pos + 1);
+    atomic_store_explicit(&t->open, word & WORD_MANY, memory_order_release);
 }
 
-/* One place is kept for an event. */
-#define TAP_ROOM (RING_RECORDS - 1)
-
-static inline void tap_put(tap *t, uint64_t addr, uint32_t size, access_kind kind)
-{
-    t->records[t->count] =
-        (access_record){.addr = addr, .size = size, .task = t->task, .kind = (uint8_t)kind};
-    if (++t->count == TAP_ROOM)
-        tap_flush(t, 0, NULL, NULL);
-}
-
-/* --- accesses ------------------------------------------------------------------- */
-
-/* An instruction's address and size in one pointer; user addresses have 56 bits. */
-#define INSN_ADDR_BITS 56
-
-static void on_insn(unsigned vcpu, void *ud)
-{
-    uint64_t insn = (uint64_t)(uintptr_t)ud;
-    tap_put(tap_of(vcpu), insn & ((UINT64_C(1) << INSN_ADDR_BITS) - 1),
-            (uint32_t)(insn >> INSN_ADDR_BITS), ACCESS_FETCH);
-}
-
-static void on_mem(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t va, void *ud)
+static void on_last(unsigned vcpu, void *ud)
 {
     (void)ud;
-    tap_put(tap_of(vcpu), va, 1u << qemu_plugin_mem_size_shift(info),
-            qemu_plugin_mem_is_store(info) ? ACCESS_STORE : ACCESS_LOAD);
+    atomic_store_explicit(&recorder_taps[vcpu]->open, 0, memory_order_release);
 }
 
-static void on_tb(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+/* What an access's description means, remembered: asking takes two calls. */
+static inline uint64_t recorder_kind(qemu_plugin_meminfo_t info)
+{
+    static _Atomic uint64_t known[256]; /* info, then the bits of the word with bit 0 set */
+    _Atomic uint64_t *k = &known[(info ^ info >> 9) & 255];
+    uint64_t v = atomic_load_explicit(k, memory_order_relaxed);
+    if (VM_UNLIKELY(v >> 32 != info || !(v & 1))) {
+        v = (uint64_t)info << 32 | 1 | (uint64_t)qemu_plugin_mem_size_shift(info) << WORD_SHIFT_AT |
+            (qemu_plugin_mem_is_store(info) ? WORD_STORE : 0);
+        atomic_store_explicit(k, v, memory_order_relaxed);
+    }
+    return v & 0xfffffffe;
+}
+
+static void on_data(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t va, void *ud)
+{
+    ring_tap *t = recorder_taps[vcpu];
+    uint64_t word = (uint64_t)(uintptr_t)ud | recorder_kind(info), pos = writer_pos(t);
+    if (VM_UNLIKELY(pos >= t->limit)) {
+        recorder_room(t);
+        pos = writer_pos(t);
+    }
+    if (VM_UNLIKELY(va >> (64 - WORD_ADDR_AT))) {
+        writer_put(t, pos++, word ^ (WORD_DATA ^ WORD_FAR));
+        writer_put(t, pos, va);
+    } else {
+        writer_put(t, pos, word | va << WORD_ADDR_AT);
+    }
+    writer_advance(t, pos + 1);
+}
+
+/* --- translated blocks ------------------------------------------------------------ */
+
+static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
     (void)id;
     size_t n = qemu_plugin_tb_n_insns(tb);
+    uint64_t offset, bits = sizeof(ring_table) + n * sizeof(access_record);
+    ring_table *table = writer_heap(bits + align_up(n, 64) / 8, &offset);
+    table->count = (uint32_t)n;
+    table->next = bits;
+    uint64_t *faults = (uint64_t *)(void *)((char *)table + bits);
     for (size_t i = 0; i < n; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        uint64_t at = qemu_plugin_insn_vaddr(insn) & ((UINT64_C(1) << INSN_ADDR_BITS) - 1);
-        uint64_t size = qemu_plugin_insn_size(insn);
-        qemu_plugin_register_vcpu_insn_exec_cb(insn, on_insn, QEMU_CB_NO_REGS,
-                                               (void *)(uintptr_t)(at | size << INSN_ADDR_BITS));
-        qemu_plugin_register_vcpu_mem_cb(insn, on_mem, QEMU_CB_NO_REGS, QEMU_MEM_RW, NULL);
+        size_t size = qemu_plugin_insn_size(insn);
+        table->fetches[i] = (access_record){.addr = qemu_plugin_insn_vaddr(insn),
+                                            .size = size ? (uint32_t)size : 1,
+                                            .kind = ACCESS_FETCH};
+        if (size && recorder_touches(qemu_plugin_insn_data(insn), size))
+            faults[i / 64] |= UINT64_C(1) << i % 64;
+        qemu_plugin_register_vcpu_mem_cb(insn, on_data, QEMU_CB_NO_REGS, QEMU_MEM_RW,
+                                         (void *)(uintptr_t)(i << WORD_INSN_AT | WORD_DATA));
+        if (i == n - 1 && n > 1)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_last, QEMU_CB_NO_REGS, NULL);
+        if (i == 0)
+            recorder_guest_base =
+                (uint64_t)(uintptr_t)qemu_plugin_insn_haddr(insn) - qemu_plugin_insn_vaddr(insn);
     }
+    uint64_t word = offset | WORD_BLOCK | (n > 1 ? WORD_MANY : 0);
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_CB_NO_REGS, (void *)(uintptr_t)word);
 }
 
-/* --- events ---------------------------------------------------------------------- */
+/* --- threads and processes ---------------------------------------------------------- */
 
-static uint64_t new_task(void) { return atomic_fetch_add(&state.ring->next_task, 1); }
-
-/* The path behind a descriptor of the program, which is one of ours, too. */
-static const char *path_of(uint64_t fd, char *path, size_t size)
+/* Called by the thread that makes the other, in the midst of its clone. */
+static void on_vcpu(qemu_plugin_id_t id, unsigned vcpu)
 {
-    char link[40];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", (int)fd);
-    ssize_t n = (int)fd < 0 ? -1 : readlink(link, path, size - 1);
-    if (n < 0)
-        return NULL;
-    path[n] = '\0';
-    return path;
+    (void)id;
+    if (vcpu >= RECORDER_VCPUS)
+        writer_fail("the program has more than 4096 threads at a time");
+    bool first = atomic_fetch_add(&writer.threads, 1) == 0;
+    ring_tap *t = writer_take(first ? NULL : recorder_taps[recorder_now.vcpu], !first);
+    recorder_taps[vcpu] = t;
+    if (first) {
+        writer.process = t->task;
+        return;
+    }
+    recorder_thread = t;
+    writer_event(recorder_taps[recorder_now.vcpu], EVENT_THREAD, (uint64_t[EVENT_ARGS]){t->task},
+                 NULL, false);
 }
 
-static void on_syscall(qemu_plugin_id_t id, unsigned vcpu, int64_t num, uint64_t a1, uint64_t a2,
-                       uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
+/* The child's birth is told before it happens: nothing of it can come earlier. */
+static void on_fork_prepare(void)
+{
+    recorder_now.made = writer_take(recorder_taps[recorder_now.vcpu], false);
+    writer_event(recorder_taps[recorder_now.vcpu], EVENT_FORK,
+                 (uint64_t[EVENT_ARGS]){recorder_now.made->task}, NULL, false);
+}
+
+static void on_fork_child(void)
+{
+    ring_tap *t = recorder_now.made;
+    memset(recorder_taps, 0, sizeof recorder_taps);
+    recorder_taps[recorder_now.vcpu] = t;
+    recorder_now.made = NULL;
+    recorder_now.what = CALL_NONE;
+    writer.process = t->task;
+    atomic_store(&writer.threads, 1);
+    pthread_mutex_init(&writer.calls, NULL);
+    writer_own(t);
+}
+
+/* --- system calls --------------------------------------------------------------------- */
+
+static call recorder_which(int64_t num, uint64_t flags)
+{
+    const call_number *c = recorder_calls;
+    while (c->what != CALL_NONE && c->num != num)
+        c++;
+    if (c->what == CALL_CLONE && (!(flags & LINUX_CLONE_VM) || (flags & LINUX_CLONE_VFORK)))
+        return CALL_FORK;
+    return c->what;
+}
+
+/* A string of the program's memory, or nothing where that is not to be read. */
+static const char *recorder_string(uint64_t at, char *text, size_t size)
+{
+    uint64_t host = recorder_guest_base + at, to_page = 4096 - host % 4096;
+    size_t first = to_page < size - 1 ? to_page : size - 1;
+    struct iovec to = {text, size - 1},
+                 from[2] = {{(void *)(uintptr_t)host, first},
+                            {(void *)(uintptr_t)(host + first), size - 1 - first}};
+    ssize_t n = process_vm_readv(getpid(), &to, 1, from, 2, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return text[0] ? text : NULL;
+}
+
+static void on_call(qemu_plugin_id_t id, unsigned vcpu, int64_t num, uint64_t a1, uint64_t a2,
+                    uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
     (void)id;
     (void)a7;
     (void)a8;
-    tap *t = tap_of(vcpu);
-    const call_number *c = state.calls;
-    while (c->what != CALL_NONE && c->num != num)
-        c++;
-    t->pending = c->what;
-    memcpy(t->arg, (uint64_t[6]){a1, a2, a3, a4, a5, a6}, sizeof t->arg);
-    uint64_t arg[EVENT_ARGS] = {0};
-    bool fork = c->what == CALL_FORK ||
-                (c->what == CALL_CLONE && (!(a1 & LINUX_CLONE_VM) || (a1 & LINUX_CLONE_VFORK)));
-    if (fork) {
-        /* Told before it happens, so that the child begins with an empty buffer and
-         * nothing of it comes before its birth. */
-        t->arg[5] = arg[0] = new_task();
-        t->pending = CALL_FORK;
-        tap_flush(t, EVENT_FORK, arg, NULL);
-    } else if (c->what == CALL_CLONE) {
-        arg[0] = new_task();
-        atomic_store(&state.thread_task, (uint32_t)arg[0] + 1);
-        tap_flush(t, EVENT_THREAD, arg, NULL);
-    } else if (c->what == CALL_EXEC) {
-        tap_flush(t, 0, NULL, NULL); /* what follows it, if it succeeds, is not seen */
-    } else if (c->what == CALL_EXIT || c->what == CALL_EXIT_GROUP) {
-        arg[0] = a1;
-        tap_flush(t, EVENT_EXIT, arg, NULL);
+    ring_tap *t = recorder_taps[vcpu];
+    recorder_now = (recorder_call){recorder_which(num, a1), {a1, a2, a3, a4, a5, a6}, vcpu, NULL};
+    char path[RING_NAME_WORDS * 8];
+    switch (recorder_now.what) {
+    case CALL_EXEC:
+    case CALL_EXECAT:
+        writer_event(t, RING_EXEC, NULL,
+                     recorder_string(recorder_now.what == CALL_EXEC ? a1 : a2, path, sizeof path),
+                     false);
+        return;
+    case CALL_EXIT:
+    case CALL_EXIT_GROUP:
+        writer_event(t, recorder_now.what == CALL_EXIT ? EVENT_EXIT : RING_EXIT_GROUP,
+                     (uint64_t[EVENT_ARGS]){a1 & 0xff}, NULL, false);
+        atomic_fetch_sub(&writer.threads, 1);
+        return;
+    case CALL_NONE:
+        writer_publish(t); /* it may wait for long */
+        return;
+    default: /* the order of these calls is that of their events */
+        pthread_mutex_lock(&writer.calls);
+        recorder_thread = NULL;
     }
 }
 
-static void on_syscall_return(qemu_plugin_id_t id, unsigned vcpu, int64_t num, int64_t ret)
+/* The path behind a descriptor of the program, which is one of ours, too. */
+static const char *recorder_path(uint64_t fd, char *path, size_t size)
 {
-    (void)id;
-    (void)num;
-    tap *t = tap_of(vcpu);
-    call what = t->pending;
-    uint64_t *a = t->arg;
-    char path[256];
-    t->pending = CALL_NONE;
-    bool failed = ret < 0 && ret > -4096;
-    if (what == CALL_NONE || failed)
-        return;
+    char link[40];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", (int)fd);
+    ssize_t n = (int)fd < 0 ? -1 : readlink(link, path, size - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return n > 0 ? path : NULL;
+}
+
+static void recorder_succeeded(ring_tap *t, call what, const uint64_t *a, uint64_t ret)
+{
+    char path[4096];
+    const char *name = NULL;
     switch (what) {
-    case CALL_MMAP: {
-        const char *name = a[3] & 0x20 ? NULL : path_of(a[4], path, sizeof path);
-        /* Long paths keep their end, which says more. */
-        size_t n = name ? strlen(name) : 0;
-        name = n >= RING_NAME ? name + n - RING_NAME + 1 : name;
-        tap_flush(t, EVENT_MMAP, (uint64_t[]){(uint64_t)ret, a[1], a[2] & 7, a[3], a[5]}, name);
+    case CALL_MMAP:
+        if (!(a[3] & LINUX_MAP_ANONYMOUS))
+            name = recorder_path(a[4], path, sizeof path);
+        writer_event(t, EVENT_MMAP, (uint64_t[EVENT_ARGS]){ret, a[1], a[2] & 7, a[3], a[5]}, name,
+                     true);
         break;
-    }
     case CALL_MUNMAP:
-        tap_flush(t, EVENT_MUNMAP, (uint64_t[]){a[0], a[1], 0, 0, 0}, NULL);
+        writer_event(t, EVENT_MUNMAP, (uint64_t[EVENT_ARGS]){a[0], a[1]}, NULL, true);
         break;
     case CALL_MPROTECT:
-        tap_flush(t, EVENT_MPROTECT, (uint64_t[]){a[0], a[1], a[2] & 7, 0, 0}, NULL);
+        writer_event(t, EVENT_MPROTECT, (uint64_t[EVENT_ARGS]){a[0], a[1], a[2] & 7}, NULL, true);
         break;
     case CALL_MREMAP:
-        tap_flush(t, EVENT_MREMAP, (uint64_t[]){a[0], a[1], (uint64_t)ret, a[2], 0}, NULL);
+        writer_event(t, EVENT_MREMAP, (uint64_t[EVENT_ARGS]){a[0], a[1], ret, a[2]}, NULL, true);
         break;
     case CALL_BRK:
-        tap_flush(t, EVENT_BRK, (uint64_t[]){(uint64_t)ret, 0, 0, 0, 0}, NULL);
-        break;
-    case CALL_FORK:
-        if (ret == 0) { /* in the child */
-            t->count = 0;
-            t->task = (uint16_t)a[5];
-        }
+        if (a[0] == 0 || a[0] == ret) /* else it is refused: the old break is returned */
+            writer_event(t, EVENT_BRK, (uint64_t[EVENT_ARGS]){ret}, NULL, true);
         break;
     default:
         break;
     }
 }
 
-static void on_vcpu_init(qemu_plugin_id_t id, unsigned vcpu)
+static void on_return(qemu_plugin_id_t id, unsigned vcpu, int64_t num, int64_t ret)
 {
     (void)id;
-    tap_of(vcpu);
-}
-
-static void on_vcpu_exit(qemu_plugin_id_t id, unsigned vcpu)
-{
-    (void)id;
-    if (vcpu < TAPS && state.taps[vcpu]) {
-        tap_flush(state.taps[vcpu], 0, NULL, NULL);
-        free(state.taps[vcpu]);
-        state.taps[vcpu] = NULL;
+    (void)num;
+    ring_tap *t = recorder_taps[vcpu];
+    call what = recorder_now.what;
+    bool failed = ret < 0 && ret > -4096;
+    recorder_now.what = CALL_NONE;
+    if (what == CALL_NONE || what == CALL_EXIT || what == CALL_EXIT_GROUP)
+        return;
+    if (what == CALL_EXEC || what == CALL_EXECAT) { /* it would not return */
+        writer_event(t, RING_EXEC_FAILED, NULL, NULL, false);
+        return;
     }
+    ring_tap *made = what == CALL_FORK ? recorder_now.made : recorder_thread;
+    if (failed && made) /* born already: it ends at once */
+        atomic_store(&made->state, TAP_FAILED);
+    if (failed && made && what == CALL_CLONE)
+        atomic_fetch_sub(&writer.threads, 1);
+    if (!failed)
+        recorder_succeeded(t, what, recorder_now.arg, (uint64_t)ret);
+    pthread_mutex_unlock(&writer.calls);
 }
 
-static void on_end(qemu_plugin_id_t id, void *ud)
-{
-    (void)id;
-    (void)ud;
-    for (unsigned i = 0; i < TAPS; i++)
-        if (state.taps[i])
-            tap_flush(state.taps[i], 0, NULL, NULL);
-}
+/* --------------------------------------------------------------------------------------- */
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
-    int ring_fd = -1, alive_fd = -1;
-    for (int i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "ring=", 5) == 0)
-            ring_fd = atoi(argv[i] + 5);
-        else if (strncmp(argv[i], "alive=", 6) == 0)
-            alive_fd = atoi(argv[i] + 6);
-    }
+    int fd = argc == 1 && strncmp(argv[0], "ring=", 5) == 0 ? atoi(argv[0] + 5) : -1;
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
-        if (strcmp(info->target_name, targets[i].target) == 0)
-            state.calls = targets[i].calls;
-    if (ring_fd < 0 || alive_fd < 0 || !state.calls || info->system_emulation) {
-        fprintf(stderr, "vmem's recorder: wants ring=FD,alive=FD and a user-mode emulator of "
-                        "x86_64, aarch64 or riscv64\n");
+        if (strcmp(info->target_name, targets[i].target) == 0) {
+            recorder_calls = targets[i].calls;
+            recorder_touches = targets[i].touches;
+        }
+    if (fd < 0 || !recorder_calls || info->system_emulation) {
+        fprintf(stderr, "vmem's recorder: wants ring=FD and a user-mode emulator of x86_64, "
+                        "aarch64 or riscv64\n");
         return -1;
     }
-    fcntl(alive_fd, F_SETFD, FD_CLOEXEC);
-    state.ring = mmap(NULL, sizeof *state.ring, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0);
-    close(ring_fd);
-    if (state.ring == MAP_FAILED || state.ring->magic != RING_MAGIC) {
+    bool begun = writer_begin(fd);
+    close(fd);
+    if (!begun || pthread_atfork(on_fork_prepare, NULL, on_fork_child) != 0) {
         fprintf(stderr, "vmem's recorder: the ring can't be mapped\n");
         return -1;
     }
-    qemu_plugin_register_vcpu_init_cb(id, on_vcpu_init);
-    qemu_plugin_register_vcpu_exit_cb(id, on_vcpu_exit);
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_tb);
-    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
-    qemu_plugin_register_vcpu_syscall_ret_cb(id, on_syscall_return);
-    qemu_plugin_register_atexit_cb(id, on_end, NULL);
+    image_begin();
+    qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+    qemu_plugin_register_vcpu_syscall_cb(id, on_call);
+    qemu_plugin_register_vcpu_syscall_ret_cb(id, on_return);
     return 0;
 }

@@ -2,193 +2,292 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "../record/ring.h"
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+
+#if !defined(MAP_NORESERVE)
+#define MAP_NORESERVE 0
+#endif
+
+#include "../record/futex.h"
+#include "tapread.h"
+
+#define LIVE_SPINS  2000 /* looks at the taps before sleeping */
+#define LIVE_NAP    5    /* milliseconds of sleep, after which endings are looked for */
+#define LIVE_LOOK   256  /* blocks after which they are looked for, too */
+#define LIVE_UNBORN 200  /* sleeps until a thread that has not begun to run never will */
 
 typedef struct live_source {
     trace_source base;
+    live_via via;
     char *text; /* all strings of the configuration, one after the other */
     size_t text_size;
-    const char **argv; /* emulator, -plugin, PLUGIN, program, arguments, NULL */
-    size_t argc;
-    const char *plugin, *program, *in, *out;
+    const char **argv;
+    size_t argc, fd_at;
+    const char *program, *in, *out;
+    uint64_t ring;
     bool begun, ended;
     int status; /* as waitpid gives it */
 } live_source;
 
 typedef struct live_cursor {
     trace_cursor base;
+    pid_t pid; /* 0: it has been waited for */
     ring *ring;
-    int alive; /* read end of the pipe */
-    pid_t pid;
-    uint64_t ticket; /* the next to read */
-    bool holds;      /* the block before it is still the caller's */
+    uint64_t bytes; /* of the ring */
+    tapread *read;  /* of QEMU's */
+    unsigned blocks, naps;
+    int pipe;             /* of Lackey's, or -1 */
+    trace_cursor *lackey; /* reads the pipe */
     bool over;
-    access_event event;
 } live_cursor;
 
-/* --- starting and ending the program --------------------------------------------- */
+/* --- starting the program ---------------------------------------------------------- */
 
-static int live_ring_file(void)
+/* Neither end is the program's, unless it is told so. */
+static vm_status live_pipe(int ends[2], vm_error *e)
 {
-    static const char *const folders[] = {"/dev/shm/vmem-XXXXXX", "/tmp/vmem-XXXXXX"};
-    for (size_t i = 0; i < 2; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "%s", folders[i]);
-        int fd = mkstemp(name);
-        if (fd < 0)
-            continue;
-        unlink(name);
-        if (ftruncate(fd, sizeof(ring)) == 0)
-            return fd;
-        close(fd);
-    }
-    return -1;
+    if (pipe(ends) < 0)
+        return vm_fail_sys(e, VM_IO, errno, "no pipe can be made: %s", strerror(errno));
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    return VM_OK;
 }
 
-/* What the child tells of a start that failed. */
-typedef struct live_report {
-    int why;      /* errno */
-    char what[8]; /* "input", "output", or empty: the emulator itself */
-} live_report;
+#if defined(__linux__)
+
+static vm_status live_share(live_source *s, live_cursor *c, int *fd, vm_error *e)
+{
+    ring size = {.words = s->ring / 8};
+    c->bytes = ring_bytes(&size);
+    *fd = memfd_create("vmem", MFD_CLOEXEC);
+    if (*fd >= 0 && ftruncate(*fd, (off_t)c->bytes) == 0) {
+        void *at = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+        c->ring = at == MAP_FAILED ? NULL : at;
+    }
+    if (!c->ring)
+        return vm_fail_sys(e, VM_IO, errno, "no memory can be shared with the program: %s",
+                           strerror(errno));
+    c->ring->magic = RING_MAGIC;
+    c->ring->words = s->ring / 8;
+    c->ring->consumer = getpid();
+    pthread_mutexattr_t how;
+    pthread_mutexattr_init(&how);
+    pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+    for (unsigned i = 0; i < RING_TAPS; i++)
+        pthread_mutex_init(&c->ring->tap[i].alive, &how);
+    pthread_mutexattr_destroy(&how);
+    c->read = host_zalloc(c->base.host, sizeof *c->read);
+    if (!c->read)
+        return vm_fail_nomem(e, "a live trace");
+    c->read->r = c->ring;
+    return VM_OK;
+}
+
+#else
+
+/* QEMU's emulators of programs are there for Linux only, robust mutexes, too. */
+static vm_status live_share(live_source *s, live_cursor *c, int *fd, vm_error *e)
+{
+    (void)c;
+    (void)fd;
+    return vm_fail_sys(e, VM_IO, ENOSYS, "%s: programs are recorded by QEMU on Linux only",
+                       s->program);
+}
+
+#endif
 
 /* In the child: files in place, then the emulator. Never returns. */
-static void live_child(const live_source *s, char *const *argv, int fd)
+static void live_child(const live_source *s, char *const *argv, int fd, int report, pid_t parent)
 {
-    live_report r = {0};
-    int in = s->in ? open(s->in, O_RDONLY) : 0, out = 1;
-    if (in < 0 || dup2(in, 0) < 0) {
-        memcpy(r.what, "input", 6);
-    } else if (out = s->out ? open(s->out, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 1,
-               out < 0 || dup2(out, 1) < 0) {
-        memcpy(r.what, "output", 7);
-    } else {
+    int in = s->in ? open(s->in, O_RDONLY) : 0;
+    int out = s->out && in >= 0 ? open(s->out, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 1;
+#if defined(__linux__)
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(126);
+#else
+    (void)parent;
+#endif
+    if (in >= 0 && out >= 0 && dup2(in, 0) >= 0 && dup2(out, 1) >= 0 &&
+        fcntl(fd, F_SETFD, 0) == 0) {
+        if (in > 2)
+            close(in);
+        if (out > 2)
+            close(out);
         execvp(argv[0], argv);
     }
-    r.why = errno;
-    ssize_t n = write(fd, &r, sizeof r);
-    _exit(n == sizeof r ? 127 : 126);
+    int why[2] = {errno, in < 0 ? 0 : out < 0 ? 1 : 2};
+    ssize_t n = write(report, why, sizeof why);
+    _exit(n == sizeof why ? 127 : 126);
+}
+
+/* Start the program, which gets the descriptor `fd`. */
+static vm_status live_spawn(live_source *s, live_cursor *c, int fd, vm_error *e)
+{
+    int report[2], why[2] = {0, 0};
+    char option[4096];
+    const char *plain = s->argv[s->fd_at];
+    int n = snprintf(option, sizeof option, "%s%d", plain, fd);
+    if (n < 0 || (size_t)n >= sizeof option)
+        return vm_fail(e, VM_INVALID, "the path of the recorder is too long");
+    vm_status st = live_pipe(report, e);
+    if (st != VM_OK)
+        return st;
+    pid_t self = getpid();
+    s->argv[s->fd_at] = option;
+    c->pid = fork();
+    if (c->pid == 0)
+        live_child(s, (char *const *)s->argv, fd, report[1], self);
+    int failed = c->pid < 0 ? errno : 0;
+    s->argv[s->fd_at] = plain;
+    close(report[1]);
+    ssize_t got = 0;
+    while (!failed && (got = read(report[0], why, sizeof why)) < 0 && errno == EINTR)
+        ;
+    close(report[0]);
+    if (got == sizeof why) {
+        failed = why[0];
+        waitpid(c->pid, NULL, 0);
+    }
+    if (!failed)
+        return VM_OK;
+    c->pid = 0;
+    const struct {
+        const char *name, *what;
+    } opened[] = {{s->in, "input"}, {s->out, "output"}, {s->argv[0], "emulator"}};
+    unsigned i = got ? (unsigned)why[1] : 2;
+    return vm_fail_sys(e, VM_IO, failed, "%s, the %s of %s, can't be opened: %s", opened[i].name,
+                       opened[i].what, s->program, strerror(failed));
 }
 
 static vm_status live_start(live_source *s, live_cursor *c, vm_error *e)
 {
-    int fd = live_ring_file(), alive[2] = {-1, -1}, report[2] = {-1, -1};
-    live_report failed = {0};
+    int fd = -1, ends[2] = {-1, -1};
     vm_status st = VM_OK;
-    if (fd >= 0)
-        c->ring = mmap(NULL, sizeof(ring), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (fd < 0 || c->ring == MAP_FAILED || pipe(alive) < 0 || pipe(report) < 0) {
-        st = vm_fail_sys(e, VM_IO, errno, "no memory can be shared with the program: %s",
-                         strerror(errno));
-    } else {
-        char option[4096];
-        int n = snprintf(option, sizeof option, "%s,ring=%d,alive=%d", s->plugin, fd, alive[1]);
-        if (n < 0 || (size_t)n >= sizeof option)
-            st = vm_fail(e, VM_INVALID, "the path of the recorder is too long");
-        s->argv[2] = option;
-        c->ring->magic = RING_MAGIC;
-        c->ring->consumer = getpid();
-        for (int i = 0; i < RING_BLOCKS; i++)
-            atomic_init(&c->ring->blocks[i].turn, 0);
-        fcntl(report[0], F_SETFD, FD_CLOEXEC);
-        fcntl(report[1], F_SETFD, FD_CLOEXEC);
-        fcntl(alive[0], F_SETFD, FD_CLOEXEC);
-        if (st == VM_OK && (c->pid = fork()) == 0)
-            live_child(s, (char *const *)s->argv, report[1]);
-        if (st == VM_OK && c->pid < 0)
-            st = vm_fail_sys(e, VM_IO, errno, "the program can't be started: %s", strerror(errno));
-        close(report[1]);
-        if (st == VM_OK && read(report[0], &failed, sizeof failed) == sizeof failed) {
-            waitpid(c->pid, NULL, 0);
-            const char *name = failed.what[0] == 'i'   ? s->in
-                               : failed.what[0] == 'o' ? s->out
-                                                       : s->argv[0];
-            st = vm_fail_sys(e, VM_IO, failed.why, "%s, the %s of %s, can't be opened: %s", name,
-                             failed.what[0] ? failed.what : "emulator", s->program,
-                             strerror(failed.why));
-        }
-        close(report[0]);
-        s->argv[2] = s->plugin;
+    if (s->via == LIVE_QEMU) {
+        st = live_share(s, c, &fd, e);
+    } else if ((st = live_pipe(ends, e)) == VM_OK) {
+        c->pipe = ends[0];
+        fd = ends[1];
     }
+    if (st == VM_OK)
+        st = live_spawn(s, c, fd, e);
     if (fd >= 0)
         close(fd);
-    if (alive[1] >= 0)
-        close(alive[1]);
-    if (st != VM_OK) {
-        if (alive[0] >= 0)
-            close(alive[0]);
-        if (c->ring && c->ring != MAP_FAILED)
-            munmap(c->ring, sizeof(ring));
-        c->ring = NULL;
+    if (st != VM_OK || s->via == LIVE_QEMU)
         return st;
-    }
-    c->alive = alive[0];
-    return VM_OK;
+    char path[40];
+    trace_source *text;
+    snprintf(path, sizeof path, "/dev/fd/%d", c->pipe);
+    st = trace_file(c->base.host, path, &(trace_file_options){.format = "lackey"}, &text, e);
+    if (st != VM_OK)
+        return st;
+    st = trace_open(text, &c->lackey, e);
+    trace_source_release(text); /* the cursor keeps it */
+    return st;
 }
 
-/* The program has ended, or does now. */
-static void live_reap(live_cursor *c, bool end)
+/* --- its end -------------------------------------------------------------------------- */
+
+/* Has the program ended? `wait`: until it has. */
+static bool live_reap(live_cursor *c, bool wait)
 {
     live_source *s = (live_source *)c->base.source;
-    if (!c->ring)
-        return;
-    /* For processes that have left the pipe, too: nobody reads what they hand over. */
-    atomic_store(&c->ring->stop, 1);
-    if (end)
-        kill(c->pid, SIGKILL);
-    while (waitpid(c->pid, &s->status, 0) < 0 && errno == EINTR)
+    pid_t got = 0;
+    if (c->pid == 0)
+        return true;
+    while ((got = waitpid(c->pid, &s->status, wait ? 0 : WNOHANG)) < 0 && errno == EINTR)
         ;
+    if (got == 0)
+        return false;
+    c->pid = 0;
     s->ended = true;
-    munmap(c->ring, sizeof(ring));
-    close(c->alive);
+    if (got < 0)
+        s->status = 0; /* somebody else has waited for it */
+    if (c->read) {
+        c->read->reaped = true;
+        c->read->killed = WIFSIGNALED(s->status) ? 128u + (unsigned)WTERMSIG(s->status)
+                                                 : (unsigned)WEXITSTATUS(s->status);
+    }
+    return true;
+}
+
+static void live_stop(live_cursor *c)
+{
+    if (c->ring)
+        atomic_store(&c->ring->stop, 1); /* for the program's other processes */
+    if (c->pid > 0) {
+        kill(c->pid, SIGKILL);
+        live_reap(c, true);
+    }
+    trace_close(c->lackey);
+    c->lackey = NULL;
+    if (c->pipe >= 0)
+        close(c->pipe);
+    c->pipe = -1;
+    if (c->read)
+        host_free(c->base.host, c->read, sizeof *c->read);
+    c->read = NULL;
+    if (c->ring)
+        munmap(c->ring, c->bytes);
     c->ring = NULL;
 }
 
-/* --- reading ----------------------------------------------------------------------- */
-
-/* Has every process that could fill a block ended? If not, waits a little. A
- * program may close all descriptors that it finds, the pipe's among them, and go
- * on: only with the first process gone, too, does the pipe's end count. */
-static bool live_is_over(live_cursor *c)
-{
-    struct pollfd p = {.fd = c->alive, .events = POLLIN};
-    siginfo_t gone = {0};
-    if (poll(&p, 1, 0) > 0 &&
-        (waitid(P_PID, (id_t)c->pid, &gone, WEXITED | WNOHANG | WNOWAIT) < 0 || gone.si_pid))
-        return true;
-    nanosleep(&(struct timespec){0, 50000}, NULL);
-    return false;
-}
-
-static bool live_ready(const live_cursor *c)
-{
-    const ring_block *b = &c->ring->blocks[c->ticket % RING_BLOCKS];
-    return atomic_load_explicit(&b->turn, memory_order_acquire) == c->ticket / RING_BLOCKS * 2 + 1;
-}
-
+/* The program and all that it began have ended. */
 static vm_status live_finish(live_cursor *c, vm_error *e)
 {
     live_source *s = (live_source *)c->base.source;
-    uint64_t given = atomic_load(&c->ring->tickets), read = c->ticket;
+    char why[sizeof c->ring->error];
     c->over = true;
-    live_reap(c, false);
-    if (given != read)
-        return vm_fail_sys(e, VM_IO, EIO,
-                           "%s: the emulator ended in the midst of a block of records", s->program);
-    if (read == 0)
-        return vm_fail_sys(
-            e, VM_IO, EIO,
-            "%s: the emulator ended without a record (status %d); what it said is above",
-            s->program, WIFEXITED(s->status) ? WEXITSTATUS(s->status) : -WTERMSIG(s->status));
+    memcpy(why, c->ring->error, sizeof why);
+    why[sizeof why - 1] = '\0';
+    bool none = c->read->records == 0;
+    live_stop(c);
+    if (why[0])
+        return vm_fail_sys(e, VM_IO, EIO, "%s: %s", s->program, why);
+    if (none)
+        return vm_fail_sys(e, VM_IO, ENOEXEC,
+                           "%s ended without running %s under its recorder (%s %d)", s->argv[0],
+                           s->program, WIFEXITED(s->status) ? "exit status" : "signal",
+                           WIFEXITED(s->status) ? WEXITSTATUS(s->status) : WTERMSIG(s->status));
     return VM_OK;
+}
+
+/* --- reading --------------------------------------------------------------------------- */
+
+/* Nothing is there to read: wait a little; true when there will be nothing more. */
+static bool live_wait(live_cursor *c, unsigned *spins)
+{
+    if (++*spins < LIVE_SPINS) {
+        futex_pause();
+        return false;
+    }
+    unsigned unborn, taps;
+    bool reaped = live_reap(c, false);
+    tapread_bury(c->read, c->naps > LIVE_UNBORN);
+    taps = tapread_taps(c->read, &unborn);
+    if (reaped && taps == 0)
+        return true;
+    c->naps = reaped && taps == unborn ? c->naps + 1 : 0;
+    atomic_store(&c->ring->sleeping, 1);
+    bool came = false;
+    for (unsigned i = 0; i < RING_TAPS && i < atomic_load(&c->ring->taps); i++)
+        came = came || atomic_load(&c->ring->tap[i].head) != c->read->taps[i].at ||
+               c->read->taps[i].dead;
+    if (!came)
+        futex_sleep(&c->ring->sleeping, 1, LIVE_NAP);
+    atomic_store(&c->ring->sleeping, 0);
+    return false;
 }
 
 static vm_status live_next(trace_cursor *base, trace_block *b, vm_error *e)
@@ -197,38 +296,31 @@ static vm_status live_next(trace_cursor *base, trace_block *b, vm_error *e)
     *b = (trace_block){0};
     if (c->over)
         return VM_OK;
-    if (c->holds) { /* the caller is done with the block before */
-        uint64_t last = c->ticket - 1;
-        atomic_store_explicit(&c->ring->blocks[last % RING_BLOCKS].turn,
-                              (last / RING_BLOCKS + 1) * 2, memory_order_release);
-        c->holds = false;
+    if (c->lackey) {
+        vm_status st = trace_next(c->lackey, b, e);
+        if (st == VM_OK && b->count == 0) {
+            c->over = true;
+            live_reap(c, true);
+        }
+        return st;
     }
-    for (unsigned tries = 0; !live_ready(c); tries++)
-        if (tries > 200 && live_is_over(c) && !live_ready(c))
+    if (++c->blocks % LIVE_LOOK == 0) {
+        live_reap(c, false);
+        tapread_bury(c->read, false);
+    }
+    for (unsigned spins = 0;;) {
+        vm_status st = tapread_next(c->read, b, e);
+        if (st != VM_OK || b->count > 0)
+            return st;
+        if (live_wait(c, &spins))
             return live_finish(c, e);
-    ring_block *r = &c->ring->blocks[c->ticket % RING_BLOCKS];
-    if (r->count > RING_RECORDS)
-        return vm_fail_sys(e, VM_IO, EIO, "the ring holds a block of %u records", r->count);
-    b->records = r->records;
-    b->count = r->count;
-    if (r->type) {
-        c->event = (access_event){.type = r->type, .task = r->task};
-        memcpy(c->event.arg, r->arg, sizeof c->event.arg);
-        r->name[RING_NAME - 1] = '\0';
-        c->event.name = r->name[0] ? r->name : NULL;
-        b->events = &c->event;
-        b->event_count = 1;
     }
-    c->ticket++;
-    c->holds = true;
-    return VM_OK;
 }
 
 static void live_close(trace_cursor *base)
 {
-    live_cursor *c = (live_cursor *)base;
-    live_reap(c, true);
-    host_free(base->host, c, sizeof *c);
+    live_stop((live_cursor *)base);
+    host_free(base->host, base, sizeof(live_cursor));
 }
 
 static const trace_cursor_class live_cursor_class = {
@@ -247,10 +339,11 @@ static vm_status live_open(trace_source *base, trace_cursor **out, vm_error *e)
     live_cursor *c = host_zalloc(&base->host, sizeof *c);
     if (!c)
         return vm_fail_nomem(e, "a live trace");
-    c->base.cls = &live_cursor_class;
+    c->base = (trace_cursor){&live_cursor_class, &base->host, base};
+    c->pipe = -1;
     vm_status st = live_start(s, c, e);
     if (st != VM_OK) {
-        host_free(&base->host, c, sizeof *c);
+        live_close(&c->base);
         return st;
     }
     s->begun = true;
@@ -290,17 +383,21 @@ static const char *live_keep(live_source *s, size_t *used, const char *str)
 
 vm_status live_new(const vm_host *host, const live_config *cfg, trace_source **out, vm_error *e)
 {
-    size_t n = 0, size = strlen(cfg->emulator) + strlen(cfg->plugin) + 2, used = 0;
+    size_t n = 0, used = 0, size = 1;
     while (cfg->argv[n])
         size += strlen(cfg->argv[n++]) + 1;
-    if (n <= cfg->options)
+    if (cfg->program >= n || cfg->fd_at >= cfg->program)
         return vm_fail(e, VM_INVALID, "there is no program to run");
+    if (!is_pow2(cfg->ring) || cfg->ring < LIVE_RING_MIN || cfg->ring > LIVE_RING_MAX)
+        return vm_fail(e, VM_INVALID,
+                       "a ring of %llu bytes: it takes a power of two from 64KiB to 64MiB",
+                       (unsigned long long)cfg->ring);
     size += (cfg->in ? strlen(cfg->in) + 1 : 0) + (cfg->out ? strlen(cfg->out) + 1 : 0);
     live_source *s = host_zalloc(host, sizeof *s);
     if (!s)
         return vm_fail_nomem(e, "a live trace");
     trace_source_init(&s->base, &live_class, host);
-    s->argc = n + 3;
+    s->argc = n;
     s->text_size = size;
     s->text = host_alloc(host, size);
     s->argv = host_zalloc(host, (s->argc + 1) * sizeof *s->argv);
@@ -308,12 +405,12 @@ vm_status live_new(const vm_host *host, const live_config *cfg, trace_source **o
         live_destroy(&s->base);
         return vm_fail_nomem(e, "a live trace");
     }
-    s->argv[0] = live_keep(s, &used, cfg->emulator);
-    s->argv[1] = "-plugin";
-    s->argv[2] = s->plugin = live_keep(s, &used, cfg->plugin);
     for (size_t i = 0; i < n; i++)
-        s->argv[3 + i] = live_keep(s, &used, cfg->argv[i]);
-    s->program = s->argv[3 + cfg->options];
+        s->argv[i] = live_keep(s, &used, cfg->argv[i]);
+    s->via = cfg->via;
+    s->fd_at = cfg->fd_at;
+    s->ring = cfg->ring;
+    s->program = s->argv[cfg->program];
     s->in = live_keep(s, &used, cfg->in);
     s->out = live_keep(s, &used, cfg->out);
     *out = &s->base;

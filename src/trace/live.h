@@ -1,24 +1,32 @@
-/* live.h: a trace that a running program makes: the program is started under
- * an emulator with the recorder as its plugin, and its records are read from
- * the ring as they come.
+/* live.h: a trace that a running program makes. The program is started with the
+ * first pass, under QEMU's emulator with the recorder as its plugin, whose words
+ * are read from shared memory as they come (tapread.h), or under Valgrind's
+ * Lackey, whose text comes through a pipe.
  *
- * One pass only. Closing the pass early ends the program. The file of the ring
- * has no name by the time the program runs, so nothing is left behind.
+ * One pass only. Closing it early ends the program. Nothing has a name in the
+ * file system, so nothing is left behind, however vmem ends; the program ends
+ * with vmem.
  */
 #ifndef VM_LIVE_H
 #define VM_LIVE_H
 
 #include "trace.h"
 
+#define LIVE_RING_DEFAULT (UINT64_C(1) << 20) /* the ring's bytes for each thread */
+#define LIVE_RING_MIN     (UINT64_C(64) << 10)
+#define LIVE_RING_MAX     (UINT64_C(64) << 20)
+
+typedef enum live_via { LIVE_QEMU, LIVE_LACKEY } live_via;
+
 typedef struct live_config {
-    const char *emulator;    /* path of qemu-x86_64 or another */
-    const char *plugin;      /* path of libvmem-record.so */
-    const char *const *argv; /* options of the emulator, the program, its arguments; NULL */
-    size_t options;          /* how many of argv are the emulator's */
+    live_via via;
+    const char *const *argv; /* what is run: the emulator, its options, the program; NULL */
+    size_t fd_at;            /* argv[fd_at] gets a descriptor's number appended */
+    size_t program;          /* argv[program] is the program */
     const char *in, *out;    /* files for its standard input and output, or NULL: ours */
+    uint64_t ring;           /* bytes for each thread, a power of two */
 } live_config;
 
-/* The program starts with the first pass. */
 vm_status live_new(const vm_host *host, const live_config *cfg, trace_source **out, vm_error *e);
 
 /* How the program ended: false while it runs or has not begun. `signal` is 0 if
