@@ -55,7 +55,7 @@ typedef struct machine_options {
     int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
     int64_t overcommit, overcommit_ratio, zero_frame, stack;
     int64_t fault_cycles, zero_cycles, copy_cycles, fork_cycles, call_cycles, switch_cycles;
-    int64_t seed, shortcuts, vectors;
+    int64_t boot, kernel_low, seed, shortcuts, vectors;
 } machine_options;
 
 extern const option_row option_rows[]; /* ended by a row without a name */
