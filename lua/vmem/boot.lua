@@ -71,15 +71,19 @@ local sentences = {
       .. "The code that runs now will still be found when paging goes on under it."):format(text.bytes(log.low))
   end,
   high = function(log)
-    return ("The same tables are hung in the root a second time: the same memory appears at %s, in the kernel's part."):format(
-      hex(log.base))
+    return ("The same tables are hung in the root a second time: the same memory appears at %s, in the "
+      .. "kernel's part."):format(hex(log.base))
   end,
   self = function(log)
     return ("An entry of the %s names the %s itself. Through it the walk ends one level early, at a table: all tables "
       .. "of the space that runs are pages in its window. Each space's entry names its own root."):format(
       table_name(log, log.levels - 1), table_name(log, log.levels - 1))
   end,
-  no_self = function()
+  no_self = function(log)
+    if not riscv[log.format] then
+      return "The root does not map itself: a table can stand in for one of a lower level only if all have the same "
+        .. "number of entries."
+    end
     return "The root does not map itself: on RISC-V an entry with R, W and X clear is a pointer at every level, and at "
       .. "the last one it faults. A walk through such an entry could only end at a leaf, never at a table; the kernel "
       .. "reaches its tables by their addresses in the low region."
@@ -103,7 +107,8 @@ local sentences = {
   end,
   jump = function() return "A jump: the same instructions, now by their addresses in the kernel's part." end,
   drop = function()
-    return "The identity mapping has served: its entries in the root are cleared. The lower part is the users' from now on."
+    return "The identity mapping has served: its entries in the root are cleared. The lower part is the users' "
+      .. "from now on."
   end,
   flush = function(log)
     return riscv[log.format] and "sfence.vma: the TLBs forget what they knew of the lower part."

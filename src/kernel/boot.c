@@ -227,16 +227,22 @@ static boot_why boot_plan(kernel *k)
     if (g->levels < 2 || n < 16 || (!g->canonical && g->va_bits != 32))
         return BOOT_NO_UPPER;
     b->first = space_user_top(k) >> g->shift[top];
+    /* Read as lower ones, tables of other sizes would end in other memory. */
+    bool alike = true;
+    for (unsigned at = 0; at < top; at++)
+        alike &= g->bits[at] == g->bits[top];
     uint64_t stop = n;
     if (!g->canonical) { /* 3 GB : 1 GB; the last entry is the directory itself */
         b->base_index = b->first;
-        b->self = stop = n - 1;
+        stop = n - 1;
+        b->self = alike ? stop : 0;
     } else if (g->format->read) { /* the top of the space */
         b->base_index = n - 2;
         b->self = 0;
     } else { /* of 512 entries the 273rd, where Linux maps memory, too */
         b->base_index = n / 2 + n / 32 + 1;
-        b->self = stop = n - 2;
+        stop = n - 2;
+        b->self = alike ? stop : 0;
     }
     b->spans = ((low - 1) >> g->shift[top]) + 1;
     /* The space behind the low region is for stacks. */

@@ -5,7 +5,7 @@
  *   base ..        the low region: physical memory from 0 on, `low` bytes
  *   stacks ..      a page for each process, with a guard page below
  *   root[self]     the root table as a table of itself, so that all tables of the
- *                  space that runs are pages (x86 only)
+ *                  space that runs are pages (x86 only, with tables of one size)
  * All but the self entry are the same tables, hence the same frames, in all spaces;
  * their pages are the supervisor's alone, and global where the format has it. What
  * the kernel takes for them comes from the top of the low region, downwards.
@@ -86,7 +86,7 @@ typedef struct boot_state {
     uint64_t root;              /* the kernel's own root table */
     uint64_t first;             /* root index from which entries are the kernel's */
     uint64_t base_index, spans; /* root indices of the low region, and how many */
-    uint64_t self;              /* root index, or 0: the format can't */
+    uint64_t self;              /* root index, or 0: the format or geometry can't */
     uint64_t stacks, stacks_stop, slot_count;
     pool slots;      /* places of stacks, of two pages each */
     uint64_t tables; /* frames of its tables */
