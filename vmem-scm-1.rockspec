@@ -30,6 +30,7 @@ build = {
    type = "builtin",
    modules = {
       ["vmem"] = "lua/vmem/init.lua",
+      ["vmem.boot"] = "lua/vmem/boot.lua",
       ["vmem.cli"] = "lua/vmem/cli.lua",
       ["vmem.cli.common"] = "lua/vmem/cli/common.lua",
       ["vmem.cli.convert"] = "lua/vmem/cli/convert.lua",

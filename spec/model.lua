@@ -9,6 +9,7 @@
 --    local fault = p:access("load", addr, size)   nil, or "SIGSEGV MAPERR" and the like
 --    m:stats()                                flat: ["tlb.l1d.misses"] = n
 local parts = require("model_parts")
+local kernel = require("model_kernel")
 local rulers = parts.rulers
 
 local model = {}
@@ -105,6 +106,7 @@ function model.new(o)
         end
     end
     m.order = rulers[o.policy](m.frame_count, o.policy == "clock" and function(ppn) return m:referenced(ppn) end or nil)
+    kernel.boot(m)
     return m
 end
 
@@ -284,10 +286,12 @@ end
 function Machine:spawn()
     local p = setmetatable({ m = self, areas = {}, tables = {}, alive = true }, Process)
     if self.paging and not p:make_tables(0, self.levels - 1) then return nil end
-    self.processes[#self.processes + 1] = p
     local id = 1 -- that of a space which has ended is taken again
     while self.spaces[id] do id = id + 1 end
     p.id, self.spaces[id], self.last_space = id, p, math.max(id, self.last_space)
+    kernel.enter(self, p)
+    if not kernel.stack(self, p) then return nil end
+    self.processes[#self.processes + 1] = p
     return p
 end
 
@@ -383,6 +387,7 @@ function Process:exit()
         end
     end
     if m.running == self then m.running = nil end
+    kernel.drop(m, self)
 end
 
 -- --- page faults ----------------------------------------------------------------------------
@@ -417,7 +422,10 @@ function Process:fault(va, kind, why)
     m.count("kernel.faults")
     if why == "bus" then return "SIGBUS ADRERR" end
     local a = why ~= "noncanonical" and self:area(va)
-    if not a then return "SIGSEGV MAPERR" end
+    if not a then
+        local kernels = m.kernel and why ~= "noncanonical" and va % m.va_size >= m.user_top
+        return kernels and "SIGSEGV ACCERR" or "SIGSEGV MAPERR"
+    end
     if not granted(m.format, a.prot)[kind] then return "SIGSEGV ACCERR" end
     assert(why == "absent", "a PTE is never behind its area")
     while true do
@@ -520,6 +528,7 @@ function Machine:walk(p, va, kind)
             return { class = k, vpn = va % self.va_size // self.span[k], asid = p.asid, ppn = pte.ppn,
                 grants = pte.grants, dirty = pte.dirty }
         end
+        if k == 0 then return nil, "protection" end -- a table of the kernel's, by the self entry
         if self.format.tables_accessed and mark(pte, "accessed") then
             self.count("mmu.pte_writes")
             self:pte_traffic(entry, true)

@@ -96,6 +96,30 @@ local scenarios = {
     { "spawn", make = with_machine, act = function(s)
         for _ = 1, 20 do s.m:spawn({ name = "child" }) end
     end },
+    { "boot", make = function(s)
+        s.m = vmem.machine({ preset = "x86-32", dram = "512KiB", boot = false, kernel = { low = "64KiB" } })
+    end, act = function(s)
+        lu.assertTrue(s.m:boot().mapped)
+        s.free = s.free or s.m:meminfo().free
+        s.m:spawn()
+    end },
+    -- Every eighth stack takes tables of the kernel's that all spaces are to share.
+    { "spawn and fork beside a kernel", make = function(s)
+        s.options = { dram = "512KiB", swap = "1MiB", kernel = { low = "64KiB" },
+            paging = { va_bits = 20, levels = { 4, 2, 2 }, pte = "x86-64" } }
+        with_machine(s)
+        lu.assertTrue(s.m:boot().mapped)
+    end, act = function(s)
+        for _, p in ipairs(s.m:processes()) do -- of the first try
+            if p:pid() > 2 then p:exit(0) end
+        end
+        for _ = 1, 10 do
+            s.m:spawn({ name = "child" })
+            local c, why, code = s.p:fork()
+            if not c then return nil, why, code end
+        end
+        return true
+    end },
     { "mmap", make = with_machine, act = function(s)
         local t = {}
         for i = 1, 20 do

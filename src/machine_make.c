@@ -221,6 +221,7 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .low = (uint64_t)o->reclaim_low,
                          .high = (uint64_t)o->reclaim_high,
                          .stack_limit = (uint64_t)o->stack,
+                         .kernel_low = (uint64_t)o->kernel_low,
                          .readahead = (unsigned)o->readahead,
                          .swap_readahead = (unsigned)o->swap_readahead,
                          .overcommit = (overcommit)o->overcommit,
@@ -275,6 +276,8 @@ vm_status machine_new(const vm_host *host, const machine_options *opt, machine *
         s = make_tlbs(m, e);
     if (s == VM_OK)
         s = make_kernel(m, e);
+    if (s == VM_OK && opt->boot)
+        s = kernel_boot(&m->kernel, e);
     if (s != VM_OK) {
         machine_delete(m);
         return s;
@@ -310,6 +313,12 @@ static vm_status state_needs_paging(const machine *m, vm_error *e)
                                       "no TLB to set");
 }
 
+static vm_status state_kernels(uint64_t vpn, vm_error *e)
+{
+    return vm_fail(e, VM_INVALID, "VPN %#llx is of the kernel's part of the space",
+                   (unsigned long long)vpn);
+}
+
 vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
 {
     if (state_needs_paging(m, e) != VM_OK)
@@ -340,6 +349,8 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
     if (vpn >> (g->va_bits - g->page_bits))
         return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
                        g->va_bits - g->page_bits);
+    if (k->boot.mapped && vpn >= space_user_top(k) >> g->page_bits)
+        return state_kernels(vpn, e);
     uint64_t va = sign_extend(vpn << g->page_bits, g->va_bits), pte_pa;
     va = g->canonical ? va : vpn << g->page_bits;
     vm_status s = kernel_make_tables(k, p->space, va, 0, &pte_pa, e);
@@ -384,6 +395,8 @@ vm_status machine_set_tlb(machine *m, process *p, unsigned level, uint64_t vpn, 
     if (vpn >> (u->g.va_bits - u->g.page_bits))
         return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
                        u->g.va_bits - u->g.page_bits);
+    if (m->kernel.boot.mapped && vpn >= space_user_top(&m->kernel) >> u->g.page_bits)
+        return state_kernels(vpn, e);
     if (ppn >= m->kernel.low_frames)
         return vm_fail(e, VM_INVALID, "PPN %#llx is not below the machine's %llu frames",
                        (unsigned long long)ppn, (unsigned long long)m->kernel.low_frames);

@@ -169,6 +169,10 @@ const option_row option_rows[] = {
     CYCLES("kernel.fork", fork_cycles, 10, "of copying one page-table entry"),
     CYCLES("kernel.call", call_cycles, 300, "of a system call"),
     CYCLES("kernel.switch", switch_cycles, 2000, "of changing the address space"),
+    BYTES("kernel.low", kernel_low, 1 << 20, 0, INT64_C(1) << 40,
+          "of physical memory from 0 on, mapped by the kernel where memory has more and the "
+          "format an upper part; 0: there is no kernel's part"),
+    BOOL("boot", boot, 1, "paging is turned on as the machine is made; off: m:boot() does"),
     {"seed", OPTION_COUNT, AT(seed), 1, INT64_MIN, INT64_MAX, NULL, "of random policies"},
     BOOL("shortcuts", shortcuts, 1,
          "off: the plain path for every access, which counts the same more slowly"),

@@ -112,6 +112,12 @@ static vm_status vmem_space(const vmem_machine *m, vmem_pid pid, space **sp, vm_
     return s;
 }
 
+vmem_status vmem_boot(vmem_machine *m, vmem_error *e)
+{
+    vm_error why;
+    return vmem_answer(kernel_boot(&m->m->kernel, &why), &why, e);
+}
+
 vmem_status vmem_spawn(vmem_machine *m, const char *name, vmem_pid *pid, vmem_error *e)
 {
     vm_error why;

@@ -70,6 +70,10 @@ VMEM_API const char *vmem_version(void);
 VMEM_API vmem_status vmem_new(const char *const *options, const vmem_allocator *alloc,
                               vmem_machine **out, vmem_error *e);
 
+/* Turn paging on, as vmem_new does unless the option "boot=false" asks not to: until
+ * then there are no processes. Once done, it is done. Errors: VMEM_NOMEM. */
+VMEM_API vmem_status vmem_boot(vmem_machine *m, vmem_error *e);
+
 /* End it and all its processes; NULL is fine. */
 VMEM_API void vmem_free(vmem_machine *m);
 

@@ -8,6 +8,7 @@ local frames = require "vmem.frames"
 require "vmem.memory"
 require "vmem.program"
 require "vmem.maps"
+require "vmem.boot"
 
 local Machine, Process = core.Machine, core.Process
 local machine = {}

@@ -127,6 +127,9 @@ function Process:map()
   end
   local last = self:user_top()
   line(self:name() == "" and ("process %d"):format(self:pid()) or ("process %d, %s"):format(self:pid(), self:name()))
+  if #self:kernel() > 0 then
+    line(("%s| %-25s %16s |"):format(indent, "kernel, supervisor only", size_text((1 << g.va_bits) - last)))
+  end
   border(last)
   for i = #areas, 1, -1 do
     local a = areas[i]
@@ -159,6 +162,7 @@ local meminfo = {
     row("AnonPages", self.anonymous)
     row("Mapped", self.mapped)
     row("Shmem", self.shared)
+    row("KernelStack", self.kernel_stacks)
     row("PageTables", self.tables)
     if self.commit_limit then row("CommitLimit", self.commit_limit) end
     row("Committed_AS", self.committed)

@@ -36,7 +36,8 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field zero_frame? boolean # reads of untouched memory share one frame
 ---@field stack? vmem.Size # that a growing stack may have
 ---@field young_flush? boolean # clearing a reference bit drops the page's TLB entries, too
----@field kernel? { fault: integer, zero: integer, copy: integer, fork: integer, call: integer, switch: integer } # cycles
+---@field kernel? vmem.KernelOptions
+---@field boot? boolean # false: paging stays off until m:boot()
 ---@field seed? integer # of random policies
 ---@field shortcuts? boolean # false: the plain path for every access, which counts the same more slowly
 ---@field vectors? boolean # false: no vector instructions; counts the same
@@ -47,6 +48,15 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field scope? "global"|"local" # whose page goes: anybody's, or one of the process that needs a frame
 ---@field quota? "none"|"ws"|"pff" # with local: what fits, the working set, or by page-fault frequency
 ---@field window? integer # accesses: of the working set, or between faults
+
+---@class vmem.KernelOptions # cycles, but for low
+---@field fault? integer
+---@field zero? integer
+---@field copy? integer
+---@field fork? integer
+---@field call? integer
+---@field switch? integer
+---@field low? vmem.Size # of physical memory, from 0 on, that the kernel maps; 0: it has no part of a space
 
 ---@class vmem.DiskOptions
 ---@field size? vmem.Size # for files
@@ -90,7 +100,49 @@ local Machine = {}
 ---Free what the machine holds. Its processes can't be used any more.
 function Machine:close() end
 
----A new process with an empty address space.
+---How paging was turned on; with `boot = false` it is turned on now. A machine boots
+---once: later calls give the same log. It prints as a worksheet.
+---@return vmem.Boot
+function Machine:boot() end
+
+---Bytes of physical memory as they are in DRAM; nothing is counted. (What a program
+---reads is what p:read gives.)
+---@param pa integer
+---@param n integer # up to 1 GiB, within DRAM
+---@return string bytes
+function Machine:peek(pa, n) end
+
+---@class vmem.Boot
+---@field mapped boolean # the kernel has a part of every space
+---@field why "mapped"|"no_paging"|"no_low"|"no_upper"|"no_dram"|"no_frames" # or why it has none
+---@field format string
+---@field low? integer # bytes of physical memory that the kernel maps, from 0 on
+---@field base? integer # where they are in the kernel's part
+---@field root? integer # physical address of the kernel's own root table
+---@field frames? integer # that its tables took
+---@field before table<string, integer> # registers: CR0, CR3, CR4, EFER, EIP or RIP; satp, pc; paging
+---@field after table<string, integer>
+---@field steps vmem.BootStep[]
+local Boot = {}
+
+---The step of this name; nil if the boot had none.
+---@param name "off"|"alone"|"directory"|"identity"|"high"|"self"|"no_self"|"features"|"load"|"on"|"jump"|"drop"|"flush"
+---@return vmem.BootStep?
+function Boot:step(name) end
+
+---The log as its tostring is.
+---@return string
+function Boot:worksheet() end
+
+---@class vmem.BootStep
+---@field name string
+---@field text string # what the step does, in a sentence or two
+---@field tables { name: string, pa: integer, bytes: integer, level: integer, va: integer }[] # that it made
+---@field entries { name: string, index: integer, level: integer, va: integer, pa: integer, old: integer, new: integer }[]
+---@field registers { name: string, old: integer, new: integer }[]
+---@field walks { va: integer, pa?: integer }[] # where addresses lead after the step
+
+---A new process with an empty address space. Raises an error before the boot.
 ---@param t? { name?: string }
 ---@return vmem.Process
 function Machine:spawn(t) end
@@ -187,7 +239,9 @@ function Machine:save_events(path, t) end
 ---@field mapped integer # of files, that processes map
 ---@field dirty integer # of files, to be written back
 ---@field locked integer
----@field tables integer # frames that hold page tables
+---@field tables integer # frames that hold page tables of processes
+---@field kernel integer # frames that are the kernel's own: its tables and stacks
+---@field kernel_stacks integer # of these, stacks
 ---@field swap integer # slots
 ---@field swap_used integer # slots
 ---@field swap_cached integer # in memory with a slot that holds the same
@@ -501,6 +555,13 @@ function Process:page(address) end
 ---@param stop integer # the first address behind the range
 ---@return string letters
 function Process:pages(start, stop) end
+
+---The kernel's part of the space, by ranges; empty where it has none. Those that are
+---not `shared` are this process's own: its kernel stack, and its page tables as the
+---directory's entry for itself shows them, or, where the format has no such entry, its
+---root table in the low region (without start and stop if it lies elsewhere).
+---@return { start?: integer, stop?: integer, what: string, shared: boolean, frame?: integer }[]
+function Process:kernel() end
 
 ---The first address that is not the user's.
 ---@return integer

@@ -100,6 +100,7 @@ function fuzz.machine(rng, simple)
         swap = p.page * rng.pick({ 0, 4, 16, 200, 200 }), disk = { latency = rng.below(10000) },
         resident = chance(rng, 40) and 3 + rng.below(20) or 0,
         kernel = { fault = rng.below(100), zero = rng.below(100), switch = rng.below(100) } }
+    if o.dram.latency % 2 == 0 then o.kernel.low = p.page * (1 + o.dram.latency % 41) end
     if #p.levels > 1 and chance(rng, 40) then
         o.pwc = {}
         for k = 1, #p.levels - 1 do
@@ -188,7 +189,11 @@ function fuzz.program(rng, o, steps, processes)
             a.prot = rng.pick(protections)
             ops[#ops + 1] = { "mprotect", who, a.start, a.stop - a.start, a.prot }
         elseif dice < 21 and chance(rng, 20) then
-            ops[#ops + 1] = { "wild", who, rng.pick({ "load", "store" }), rng.bits() >> rng.below(64), 8 }
+            local kind, addr = rng.pick({ "load", "store" }), rng.bits() >> rng.below(64)
+            if g.canonical and addr & 1 == 1 then -- the kernel's part
+                addr = addr % (1 << p.va_bits - 1) - (1 << p.va_bits - 1)
+            end
+            ops[#ops + 1] = { "wild", who, kind, addr, 8 }
         elseif dice < 22 and chance(rng, 10) then
             ops[#ops + 1] = { "exit", who }
         else

@@ -36,7 +36,8 @@ static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt
     const pte_format *f = k->hw->mmu.g.format;
     frame *r = frames_at(&k->frames, pte_ppn(f, at->pte));
     const area *a = area_find(&s->areas, va);
-    if (!r || r->use == FRAME_FREE || r->use == FRAME_TABLE || r->use == FRAME_TAIL)
+    if (!r || r->use == FRAME_FREE || r->use == FRAME_TABLE || r->use == FRAME_TAIL ||
+        r->use == FRAME_KERNEL)
         return "space: a present PTE names a frame that is not a page's";
     if (r->use == FRAME_PINNED)
         return NULL;
@@ -204,6 +205,8 @@ const char *kernel_check(kernel *k)
             broken = check_file(k, k->files[i], &sums);
     if (!broken)
         broken = check_frames(k, &sums);
+    if (!broken)
+        broken = half_check(k);
     if (!broken && sums.committed != k->committed)
         broken = "kernel: the count of promised pages is wrong";
     for (unsigned i = 0; i < k->hw->mmu.tlb_count && !broken; i++)

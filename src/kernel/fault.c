@@ -397,8 +397,10 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
         a = area_find(&p->space->areas, va);
         KERNEL_COUNT(k, p, stack_grows);
     }
-    if (!a)
-        return fault_kill(info, "SIGSEGV", "MAPERR", e);
+    if (!a) { /* all of the kernel's part is forbidden: what of it is mapped, nobody learns */
+        bool kernels = k->boot.mapped && why != MMU_NONCANONICAL && va >= space_user_top(k);
+        return fault_kill(info, "SIGSEGV", kernels ? "ACCERR" : "MAPERR", e);
+    }
     if (!(fault_granted(k->hw->mmu.g.format, a) & needs[kind]))
         return fault_kill(info, "SIGSEGV", "ACCERR", e);
     vm_status st = fault_area(k, p, a, va, kind == ACCESS_STORE, &served, info, e ? e : &own);

@@ -28,6 +28,7 @@ typedef enum frame_use {
     FRAME_TAIL,   /* the rest of a large page */
     FRAME_ZERO,   /* the one page of zeros that readers share */
     FRAME_PINNED, /* named by a PTE that was set by hand; never reclaimed */
+    FRAME_KERNEL, /* the kernel's own: its tables and stacks; never reclaimed */
 } frame_use;
 
 #define SLOT_NONE NUMBER_NONE

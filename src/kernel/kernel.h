@@ -20,12 +20,14 @@
  *   - a swap slot's users are the PTEs and shared pages that name it;
  *   - areas do not overlap; no page is resident outside of all areas;
  *   - what is promised (committed) is what the areas add up to;
+ *   - the kernel's part of every space is the same tables (boot.h);
  *   - no TLB entry disagrees with its PTE.
  */
 #ifndef VM_KERNEL_H
 #define VM_KERNEL_H
 
 #include "area.h"
+#include "boot.h"
 #include "file.h"
 #include "events.h"
 #include "frames.h"
@@ -96,9 +98,10 @@ typedef struct process {
     space *space;                                                 /* NULL once it has ended */
     process_state state;
     int exit_status;
-    const char *killed; /* name of the signal that ended it, or NULL */
-    uint32_t vfork_of;  /* pid of the parent that waits for this one, or 0 */
-    uint64_t pc, sp;    /* where execve put them */
+    const char *killed;  /* name of the signal that ended it, or NULL */
+    uint32_t vfork_of;   /* pid of the parent that waits for this one, or 0 */
+    uint32_t stack_slot; /* where its kernel stack is, or NUMBER_NONE (half.c) */
+    uint64_t pc, sp;     /* where execve put them */
     char name[AREA_NAME];
     process_counters n;
 } process;
@@ -128,6 +131,7 @@ typedef struct kernel_config {
     uint64_t resident_limit; /* pages of all processes in frames at once; 0: as fit */
     uint64_t low, high;      /* background reclaim begins below low free frames, ends at high */
     uint64_t stack_limit;    /* bytes that a growing stack may have */
+    uint64_t kernel_low;     /* bytes of the low region, which the kernel maps */
     unsigned readahead;      /* pages of a file read after the one that faulted */
     unsigned swap_readahead; /* slots read along with the one that faulted */
     overcommit overcommit;
@@ -187,6 +191,7 @@ typedef struct kernel {
     uint64_t committed; /* pages promised to all spaces */
     uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
     uint8_t *copy;      /* one page on the host, on its way between two frames */
+    boot_state boot;
     kernel_counters n;
     event_log events;
 } kernel;
@@ -204,6 +209,34 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
                       vm_error *e);
 void kernel_free(kernel *k);
 const char *kernel_check(kernel *k); /* check.c */
+
+/* boot.c: paging is turned on, and the kernel's part of every space made. Once done,
+ * it is done. VM_NOMEM: nothing was. */
+vm_status kernel_boot(kernel *k, vm_error *e);
+void boot_free(kernel *k);
+vm_status boot_note(kernel *k, boot_item item, vm_error *e); /* goes into the log */
+
+/* half.c: the kernel's part of every space, which all of them share */
+/* Its entries in the root of a new space. */
+vm_status half_enter(kernel *k, const space *s, vm_error *e);
+/* A process's kernel stack: VM_FAULT, no memory for it. */
+vm_status half_stack_take(kernel *k, process *p, vm_error *e);
+void half_stack_give(kernel *k, process *p);
+uint64_t half_stack_va(const kernel *k, const process *p);
+const char *half_check(kernel *k);
+/* A table of the level, for addresses from va on; and its frames back. */
+vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e);
+void half_give(kernel *k, uint64_t ppn, uint64_t n);
+uint64_t half_table_frames(const kernel *k, unsigned level);
+/* Where the entry of va at `level` is in the kernel's tables; those on the way are made. */
+vm_status half_make(kernel *k, uint64_t va, unsigned level, uint64_t *pte_pa, vm_error *e);
+/* Set an entry, and note it. */
+vm_status half_write(kernel *k, uint64_t va, unsigned level, uint64_t pa, uint64_t now,
+                     vm_error *e);
+uint64_t half_get(const kernel *k, uint64_t pa);
+uint64_t half_table_entry(const kernel *k, uint64_t table); /* that names it, the supervisor's */
+uint64_t half_root_entry(const kernel *k, uint64_t root, uint64_t index); /* its pa */
+uint64_t half_root_va(const kernel *k, uint64_t index);                   /* its first address */
 
 /* process.c */
 vm_status process_new(kernel *k, const char *name, process **out, vm_error *e);

@@ -46,6 +46,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
         s = kernel_new_policy(k, &k->pol, e);
     if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))
         s = vm_fail_nomem(e, "the kernel");
+    k->boot.paged = hw->mmu.paging;
+    hw->mmu.paging = false; /* until kernel_boot */
     k->zero_ppn = FRAME_NONE;
     if (s == VM_OK && cfg->zero_frame && count)
         s = reclaim_take(k, NULL, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
@@ -87,6 +89,7 @@ void kernel_free(kernel *k)
     host_free(k->host, k->files, k->file_cap * sizeof *k->files);
     if (k->copy)
         host_free(k->host, k->copy, kernel_page(k));
+    boot_free(k);
     policy_delete(k->pol);
     swap_free(&k->swap);
     pool_free(&k->blocks);
@@ -142,8 +145,10 @@ void space_drop(kernel *k, space *s)
     if (kernel_may_cache(k, s))
         mmu_flush_asid(&k->hw->mmu, s->asid);
     kernel_free_tables(k, s);
-    if (k->running == s)
+    if (k->running == s) {
         k->running = NULL;
+        k->hw->mmu.root = k->boot.root;
+    }
     k->spaces[s->id] = NULL;
     if (s->id < k->space_hint)
         k->space_hint = s->id;
@@ -202,6 +207,11 @@ static vm_status process_make(kernel *k, space *s, const char *name, process **o
     p->pid = (uint32_t)k->process_count;
     p->space = s;
     snprintf(p->name, sizeof p->name, "%s", name ? name : "");
+    vm_status st = half_stack_take(k, p, e);
+    if (st != VM_OK) {
+        host_free(k->host, p, sizeof *p);
+        return st;
+    }
     k->processes[k->process_count++] = p;
     *out = p;
     return VM_OK;
@@ -215,20 +225,30 @@ static vm_status process_no_memory(const kernel *k, vm_error *e)
                    (unsigned long long)pt_table_bytes(&k->hw->mmu.g, k->hw->mmu.g.levels - 1));
 }
 
+static vm_status process_no_stack(const char *call, vm_status st, vm_error *e)
+{
+    return st == VM_FAULT ? vm_fail_sys(e, VM_REFUSED, ENOMEM,
+                                        "%s: no memory for the child's kernel stack", call)
+                          : st;
+}
+
 vm_status process_new(kernel *k, const char *name, process **out, vm_error *e)
 {
     space *s = NULL;
+    if (!k->boot.booted)
+        return vm_fail(e, VM_INVALID,
+                       "the machine has not booted: its paging is off until boot turns it on");
     vm_status st = space_new(k, &s, e);
     if (st == VM_FAULT)
         return process_no_memory(k, e);
     if (st != VM_OK)
         return st;
     st = process_make(k, s, name, out, e);
-    if (st != VM_OK)
-        space_drop(k, s);
-    else
+    if (st == VM_OK)
         s->owner = (*out)->pid;
-    return st;
+    else
+        space_drop(k, s);
+    return st == VM_FAULT ? process_no_memory(k, e) : st;
 }
 
 /* The youngest child comes last. */
@@ -266,7 +286,7 @@ vm_status process_fork(kernel *k, process *parent, process **out, vm_error *e)
     st = process_make(k, s, parent->name, out, e);
     if (st != VM_OK) {
         space_drop(k, s);
-        return st;
+        return process_no_stack("fork", st, e);
     }
     s->owner = (*out)->pid;
     process_adopt(k, parent, *out);
@@ -282,7 +302,7 @@ vm_status process_share(kernel *k, process *with, const char *name, bool vfork, 
 {
     vm_status st = process_make(k, with->space, name, out, e);
     if (st != VM_OK)
-        return st;
+        return process_no_stack("clone", st, e);
     with->space->users++;
     process_adopt(k, with, *out);
     (*out)->pc = with->pc;
@@ -324,6 +344,7 @@ void process_exit(kernel *k, process *p, int status, const char *signal)
     if (!p->space)
         return;
     process_take_space(k, p, NULL);
+    half_stack_give(k, p);
     p->exit_status = status;
     p->killed = signal;
     p->state = PROCESS_ZOMBIE;

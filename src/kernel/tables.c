@@ -30,6 +30,9 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
         s->root_ok = 1;
         if (k->running == s)
             k->hw->mmu.root = s->root;
+        st = half_enter(k, s, e);
+        if (st != VM_OK)
+            return st;
     }
     uint64_t table = s->root;
     for (unsigned at = g->levels - 1; at > level; at--) {
@@ -60,7 +63,10 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
     const pt_geometry *g = &k->hw->mmu.g;
     unsigned bytes = g->format->bytes;
     uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
-    for (uint64_t i = 0; level > 0 && i < UINT64_C(1) << g->bits[level]; i++) {
+    bool root = level == g->levels - 1;
+    /* The kernel's part belongs to all spaces. */
+    uint64_t stop = root && k->boot.mapped ? k->boot.first : UINT64_C(1) << g->bits[level];
+    for (uint64_t i = 0; level > 0 && i < stop; i++) {
         uint64_t pte = dram_get(&k->hw->mem, table + i * bytes, bytes);
         if ((pte & g->format->present) && !pte_is_leaf(g->format, pte, level))
             tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);

@@ -18,6 +18,7 @@ static const struct {
     [FRAME_TAIL] = {'h', "large pages"},
     [FRAME_ZERO] = {'z', "the page of zeros"},
     [FRAME_PINNED] = {'s', "set by hand"},
+    [FRAME_KERNEL] = {'k', "the kernel's own"},
 };
 
 /* The one use of frames first .. stop - 1, as a letter. */

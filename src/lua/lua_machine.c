@@ -401,7 +401,7 @@ static int machine_meminfo(lua_State *L)
         }
         locked += r->use != FRAME_FREE && r->locks > 0;
     }
-    lua_createtable(L, 0, 20);
+    lua_createtable(L, 0, 22);
     push_field(L, "page", kernel_page(k));
     push_field(L, "frames", k->frames.count);
     push_field(L, "free", k->frames.free);
@@ -413,6 +413,8 @@ static int machine_meminfo(lua_State *L)
     push_field(L, "dirty", dirty);
     push_field(L, "locked", locked);
     push_field(L, "tables", tables);
+    push_field(L, "kernel", k->boot.tables + k->boot.slots.used);
+    push_field(L, "kernel_stacks", k->boot.slots.used);
     push_field(L, "swap", k->swap.slots.count);
     push_field(L, "swap_used", k->swap.slots.used);
     push_field(L, "swap_cached", swap_cached);
@@ -500,5 +502,6 @@ void lua_open_machine(lua_State *L)
     lua_pop(L, 1);
     lua_open_frames(L);
     lua_open_process(L);
+    lua_open_boot(L);
     lua_open_replay(L);
 }

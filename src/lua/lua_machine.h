@@ -77,6 +77,7 @@ void lua_open_life(lua_State *L);    /* process methods on the top */
 void lua_open_replay(lua_State *L);  /* core table on the top */
 void lua_open_file(lua_State *L);    /* machine methods on the top */
 void lua_open_frames(lua_State *L);  /* the same, with the machine's methods in it */
+void lua_open_boot(lua_State *L);    /* the same, with those of processes, too */
 void lua_open_events(lua_State *L);  /* core table, machine methods on the top */
 
 #define LUA_MACHINE "vmem.machine"

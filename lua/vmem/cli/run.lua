@@ -48,6 +48,10 @@ local function simulate(args, t, label, policy)
       common.fail(("%s; this machine has addresses of %d bits (paging.va_bits)"):format(common.sentence(counters),
         m:options().paging.va_bits))
     end
+    if type(counters) == "table" and counters.code == "ACCERR" and not math.ult(counters.addr, p:user_top()) then
+      common.fail(("%s; this machine's addresses from %#x on are the kernel's"):format(common.sentence(counters),
+        p:user_top()))
+    end
     error(counters, 0)
   end
   return report.take(m, counters, options.preset)
