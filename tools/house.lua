@@ -93,8 +93,8 @@ local function check_rockspec(root, report)
         local file = path:sub(#root + 2)
         local name = file:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
         known[file] = true
-        -- meta.lua describes the module to a language server; nobody loads it.
-        if modules[name] ~= file and name ~= "vmem.meta" then
+        -- meta.lua and meta_types.lua are for a language server; nobody loads them.
+        if modules[name] ~= file and not name:find("^vmem%.meta") then
             report(ROCKSPEC, 1, ('["%s"] = "%s" is missing'):format(name, file))
         end
     end

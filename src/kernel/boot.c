@@ -391,7 +391,7 @@ vm_status kernel_boot(kernel *k, vm_error *e)
     b->why = boot_plan(k);
     b->mapped = b->why == BOOT_HAS_ONE;
     if (b->mapped)
-        st = pool_init(&b->slots, k->host, b->slot_count, "the map of kernel stacks", e);
+        st = pool_init(&b->slots, k->host, b->slot_count, e);
     if (st == VM_OK)
         st = boot_all(k, e);
     if (st != VM_OK) {
@@ -408,7 +408,7 @@ vm_status kernel_boot(kernel *k, vm_error *e)
 void boot_free(kernel *k)
 {
     boot_state *b = &k->boot;
-    if (b->slots.bits)
+    if (b->slots.host)
         pool_free(&b->slots);
     host_free(k->host, b->log, b->cap * sizeof *b->log);
     b->log = NULL;

@@ -30,7 +30,7 @@ static vm_status half_take(kernel *k, uint64_t n, uint64_t *ppn, vm_error *e)
         return VM_OK;
     }
     b->hint = 0;
-    return reclaim_take(k, n, 1, FRAME_KERNEL, ppn, e);
+    return reclaim_take(k, NULL, n, 1, FRAME_KERNEL, ppn, e);
 }
 
 void half_give(kernel *k, uint64_t ppn, uint64_t n)
@@ -238,10 +238,12 @@ vm_status half_stack_take(kernel *k, process *p, vm_error *e)
     p->stack_slot = NUMBER_NONE;
     if (!b->mapped)
         return VM_OK;
-    p->stack_slot = pool_take(&b->slots);
-    if (p->stack_slot == NUMBER_NONE)
-        return vm_fail(e, VM_FAULT, "no place for another kernel stack");
-    vm_status st = half_make(k, half_stack_va(k, p), 0, &pte_pa, e);
+    vm_status st = pool_take(&b->slots, &p->stack_slot, e);
+    if (st == VM_OK && p->stack_slot == NUMBER_NONE)
+        st = vm_fail(e, VM_FAULT, "no place for another kernel stack");
+    if (st != VM_OK)
+        return st;
+    st = half_make(k, half_stack_va(k, p), 0, &pte_pa, e);
     if (st == VM_OK)
         st = half_take(k, 1, &ppn, e);
     if (st == VM_OK) {
