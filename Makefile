@@ -7,6 +7,7 @@
 #   test     build with warnings as errors, check each file alone, run the specs
 #   lint     luacheck, clang-format, cppcheck and the rules of the house
 #   asan     the specs under AddressSanitizer and UndefinedBehaviorSanitizer
+#   soak     random programs against a flat model for long: STEPS=1000000 SEED=
 #   bench    rates, as ratios within one run
 #   docs     write the reference anew from the tables in the code
 #   env      eval "$(make -s env)": use the build tree from any folder
@@ -24,7 +25,7 @@ OPT     ?= -O2
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
-.PHONY: all library deps demo test check lint asan bench docs env install clean FORCE
+.PHONY: all library deps demo test check lint asan soak bench docs env install clean FORCE
 
 # --- what is needed: found (or installed) once, kept in build/config.mk -------
 
@@ -179,6 +180,11 @@ $(BUILD)/asan/%_embed: %/embed.c src/vmem.h $(HOST)
 asan: $(HOST) $(EMBEDS) all library $(FAIL)
 	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
 	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua $(SPEC)
+
+STEPS ?= 1000000
+SEED  ?=
+soak: all
+	@$(RUN) $(LUA) spec/fuzz/kernel_fuzz.lua $(STEPS) $(SEED)
 
 bench: all
 	@$(RUN) $(LUA) spec/bench/run.lua $(SPEC)

@@ -95,6 +95,9 @@ static const char *check_file(const kernel *k, const file *f, check_sums *sums)
                 return "file: the frame of a page does not name it back";
             cached++;
         }
+        if (page->frame != NUMBER_NONE && page->block == NUMBER_NONE && !f->memory &&
+            reclaim_is_dirty(k, page->frame))
+            return "file: a page that has no block was written";
         if (page->block != NUMBER_NONE && f->memory) {
             if (!swap_is_used(&k->swap, page->block))
                 return "file: a page of shared memory names a slot that is free";

@@ -340,6 +340,15 @@ static vm_status fault_kill(fault_info *info, const char *signal, const char *co
     return VM_FAULT;
 }
 
+/* Is it some process's space now? In the midst of an execve, the old one is nobody's. */
+static bool fault_in_use(const kernel *k, const space *s)
+{
+    for (size_t i = 1; i < k->process_count; i++)
+        if (k->processes[i]->space == s)
+            return true;
+    return false;
+}
+
 /* Memory and swap are used up: the process that has most of both ends. False: it is
  * the one that asks. */
 static bool fault_make_victim(kernel *k, const process *asks)
@@ -347,7 +356,7 @@ static bool fault_make_victim(kernel *k, const process *asks)
     const space *worst = asks->space;
     for (size_t i = 1; i < k->space_count; i++) {
         const space *s = k->spaces[i];
-        if (s && s->owner && s->resident + s->swapped > worst->resident + worst->swapped)
+        if (s && s->resident + s->swapped > worst->resident + worst->swapped && fault_in_use(k, s))
             worst = s;
     }
     if (worst == asks->space)
@@ -425,6 +434,7 @@ vm_status kernel_populate(kernel *k, process *p, uint64_t va, fault_info *info, 
         at = pt_lookup(g, &k->hw->mem, p->space->root, va);
     if (at.pte & g->format->present && pte_is_leaf(g->format, at.pte, at.level))
         return VM_OK;
-    return fault_area(k, p, a, va, a->prot & PROT_W && area_is_private(a), &served, info,
-                      e ? e : &own);
+    /* As a read, but where that would bring the page of zeros. */
+    bool write = a->prot & PROT_W && area_is_private(a) && !a->file;
+    return fault_area(k, p, a, va, write, &served, info, e ? e : &own);
 }

@@ -273,7 +273,8 @@ static void file_zero_tail(kernel *k, file *f, uint64_t new_size)
     if (!d)
         return;
     dram_clear(d, at + in, page - in);
-    if (d == &k->hw->mem)
+    /* A page that has no block yet was never written, and is zeros. */
+    if (d == &k->hw->mem && file_at(f, f->size >> k->hw->mmu.g.page_bits)->block != NUMBER_NONE)
         frames_at(&k->frames, at >> k->hw->mmu.g.page_bits)->dirty = true;
 }
 
