@@ -184,8 +184,10 @@ function TestBootWhen:testAMachineThatIsAskedNotToBootsLater()
     local m <close> = vmem.machine({ preset = "x86-32", boot = false })
     lu.assertErrorMsgContains("the machine has not booted", m.spawn, m)
     lu.assertEquals(m:meminfo().kernel, 0)
+    lu.assertStrContains(tostring(m), "paging off")
     lu.assertTrue(m:check())
     local log = m:boot()
+    lu.assertNotStrContains(tostring(m), "paging off")
     local other <close> = vmem.machine({ preset = "x86-32" })
     lu.assertEquals(tostring(log), tostring(other:boot()))
     lu.assertEquals(tostring(m:boot()), tostring(log)) -- once is enough
@@ -282,7 +284,7 @@ function TestBootSpaces:testAllSpacesShareTheKernelsTables()
             end
             -- The page below is the guard.
             lu.assertNil(select(2, walk(m, f, root, stack.start - 1)))
-            if f.self then -- the window on its tables: the root is its last page but ...
+            if f.self then -- the window on its tables: every index the self entry leads to the root
                 local va = 0
                 local shift = 12
                 for i = #f.bits, 1, -1 do

@@ -108,11 +108,13 @@ static void check_options(void)
     const char *name, *doc;
     for (size_t i = 0; (name = vmem_preset(i)); i++) {
         char text[64];
-        const char *options[] = {text, NULL};
+        const char *options[] = {text, "boot=false", NULL};
         vmem_machine *m;
         vmem_pid pid;
         snprintf(text, sizeof text, "preset=%s", name);
         assert(vmem_new(options, NULL, &m, NULL) == VMEM_OK);
+        assert(vmem_spawn(m, name, &pid, NULL) == VMEM_INVALID);
+        assert(vmem_boot(m, NULL) == VMEM_OK && vmem_boot(m, NULL) == VMEM_OK);
         assert(vmem_spawn(m, name, &pid, NULL) == VMEM_OK && pid == 1);
         vmem_free(m);
     }

@@ -7,16 +7,6 @@ local text = require "vmem.text"
 local Machine = core.Machine
 
 ---@class vmem.Boot
----@field mapped boolean there is a kernel's part of every space
----@field why string "mapped", or why there is none: "no_paging", "no_low", "no_upper", "no_dram", "no_frames"
----@field format string
----@field low? integer bytes of physical memory that the kernel maps, from 0 on
----@field base? integer where they are in the kernel's part
----@field root? integer physical address of the kernel's root table
----@field frames? integer that its tables took at the boot
----@field before table<string, integer> registers
----@field after table<string, integer>
----@field steps vmem.BootStep[]
 local Boot = {}
 Boot.__index = Boot
 

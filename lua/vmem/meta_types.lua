@@ -82,15 +82,15 @@ function File:sync() end
 ---Take the name away; the file goes when nobody maps or holds it any more.
 function File:unlink() end
 
+---Let go of the handle.
+function File:close() end
+
 ---@class vmem.FrameOrder # of blocks of 2^order frames
 ---@field order integer
 ---@field free_blocks integer # free runs cut into blocks aligned to their size, as large as can be
 ---@field unusable number # share of free memory in blocks too small for a request of this order: 0 to 1
 
 ---Prints as a map of memory.
----Let go of the handle.
-function File:close() end
-
 ---@class vmem.Frames
 ---@field count integer # of all frames
 ---@field free integer

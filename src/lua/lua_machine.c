@@ -245,7 +245,7 @@ static int machine_tostring(lua_State *L)
     char text[200];
     snprintf(text, sizeof text,
              "vmem.machine: %s, %llu-byte pages, %llu frames (%llu free), policy %s, clock %llu",
-             m->opt.paging ? m->hw.mmu.g.format->name : "paging off",
+             m->hw.mmu.paging ? m->hw.mmu.g.format->name : "paging off",
              (unsigned long long)kernel_page(&m->kernel),
              (unsigned long long)m->kernel.frames.count, (unsigned long long)m->kernel.frames.free,
              m->kernel.pol->cls->name, (unsigned long long)machine_clock(m));
