@@ -557,7 +557,8 @@ function kfuzz.script(rng, o, steps)
     table.sort(names, function(a, b) return a[1] < b[1] end)
     local total = 0
     for _, n in ipairs(names) do total = total + n[2] end
-    local of_machine = { create = true, file_write = true, truncate = true, unlink = true, file_read = true, sync = true }
+    local of_machine = {}
+    for name in ("create file_write truncate unlink file_read sync"):gmatch("[%w_]+") do of_machine[name] = true end
     local ops = {}
     local mapped = {} -- by process: pages likely mapped, so that most accesses are no faults
     for i = 1, steps do
@@ -588,7 +589,7 @@ function kfuzz.script(rng, o, steps)
         if op[1] == "mmap" and op.prot:find("w") and op.flags:find("fixed", 1, true) then
             mapped[op.who] = mapped[op.who] or {}
             table.insert(mapped[op.who], { op.at, op.pages })
-        elseif op[1] == "munmap" or op[1] == "mprotect" or op[1] == "exit" or op[1] == "execve" or op[1] == "mremap" then
+        elseif ("munmap mprotect exit execve mremap"):find(op[1], 1, true) then
             mapped[op.who] = {}
         elseif op[1] == "fork" then
             mapped[op.other] = mapped[op.other] or table.move(mapped[op.who] or {}, 1, #(mapped[op.who] or {}), 1, {})
