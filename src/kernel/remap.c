@@ -9,6 +9,7 @@ static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t 
                                    vm_error *e)
 {
     uint64_t pte_pa;
+    huge_split_range(k, s, from, from + length);
     for (entry_walk w = entries_of(k, s, from, from + length); entries_next(&w);) {
         vm_status st = kernel_make_tables(k, s, w.va - from + to, 0, &pte_pa, e);
         if (st != VM_OK)
