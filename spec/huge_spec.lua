@@ -510,7 +510,7 @@ function TestHugeRandom:testEveryProgramSeesItsOwnBytes()
         for k, v in pairs(n) do sums[k] = (sums[k] or 0) + v end
     end
     if scale < 1 then return end
-    for _, k in ipairs({ "huge_faults", "huge_promotions", "huge_splits", "compact_moves", "swap_ins", "cow_copies" }) do
+    for _, k in ipairs({ "huge_faults", "huge_promotions", "huge_splits", "compact_moves", "swap_ins" }) do
         lu.assertTrue(sums[k] > 0, ("seed %d: no %s"):format(seed, k))
     end
 end

@@ -75,7 +75,7 @@ function Run:compare(w, n)
 end
 
 -- Memory and swap may run out: whoever was killed is gone.
-function Run:ended(_, e)
+function Run.ended(_, _, e)
     if type(e) ~= "table" or e.signal ~= "SIGKILL" then error(tostring(e), 0) end
 end
 
