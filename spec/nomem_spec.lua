@@ -57,6 +57,21 @@ local function with_trace(s)
     s.t = vmem.trace.new(spread({ "load", "store", "fetch", "modify" }))
 end
 
+-- Large pages of 256 KiB: none yet; base pages that could be one.
+local function with_large(s)
+    s.options = { dram = "2MiB", swap = "1MiB", huge = "always", compact = true,
+        paging = { va_bits = 26, pa_bits = 32, page = "4KiB", levels = { 4, 4, 6 }, pte = "x86-64" } }
+    with_machine(s)
+    s.a = assert(s.p:mmap({ length = "256KiB", addr = 1 << 20, flags = "fixed|private|anonymous" }))
+end
+
+local function with_large_base(s)
+    with_large(s)
+    assert(s.p:madvise(s.a, "256KiB", "nohugepage"))
+    for i = 0, 63 do s.p:store(s.a + i * 4096, i) end
+    assert(s.p:madvise(s.a, "256KiB", "hugepage"))
+end
+
 -- A program that changes its address space in every way that a trace can tell.
 local function with_events(s)
     with_machine(s)
@@ -153,6 +168,27 @@ local scenarios = {
         end
         return true
     end },
+    { "a large page at a fault, shared, split", quiet = true, make = with_large, act = function(s)
+        s.p:store(s.a, 1)
+        local c, why, code = s.p:fork()
+        if not c then return nil, why, code end
+        c:store(s.a + 4096, 2)
+        lu.assertEquals({ s.p:load(s.a), s.p:load(s.a + 4096) }, { 1, 0 })
+        return true
+    end },
+    { "promote", quiet = true, make = with_large_base, act = function(s) return s.m:promote() end },
+    { "split", make = function(s)
+        with_large(s)
+        s.p:store(s.a, 1)
+    end, act = function(s)
+        local ok, why, code = s.p:munmap(s.a + 8192, 4096)
+        if not ok then return nil, why, code end
+        return true
+    end },
+    { "compact", quiet = true, make = function(s)
+        with_large_base(s)
+        for i = 0, 30, 2 do assert(s.p:munmap(s.a + i * 4096, 4096)) end
+    end, act = function(s) return s.m:compact() end },
     { "mprotect in the middle", make = with_pages, act = function(s)
         for i = 1, 40, 2 do
             local ok, why, code = s.p:mprotect(s.a + i * 4096, 4096, "r")
@@ -362,7 +398,7 @@ local function act(row, who, n)
     if row.make then row.make(s) end
     local results = table.pack(fail.run(who, n, row.act, s))
     local refused = results[1]
-    if refused then
+    if refused and not (row.quiet and results[2]) then -- quiet: it does without what it can't have
         told(row, who, n, table.unpack(results, 2, results.n))
         whole(row, who, n, s)
     end

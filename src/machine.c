@@ -304,7 +304,8 @@ void machine_time_now(const machine *m, machine_time *t)
         t->tlb += hw->mmu.tlbs[i].n.lookups * hw->mmu.tlbs[i].cfg.latency;
     t->kernel = m->kernel.n.faults * (uint64_t)m->opt.fault_cycles +
                 m->kernel.n.zero_fills * (uint64_t)m->opt.zero_cycles +
-                m->kernel.n.cow_copies * (uint64_t)m->opt.copy_cycles +
+                (m->kernel.n.cow_copies + m->kernel.n.huge_copies + m->kernel.n.compact_moves) *
+                    (uint64_t)m->opt.copy_cycles +
                 m->kernel.n.fork_pages * (uint64_t)m->opt.fork_cycles +
                 m->kernel.n.calls * (uint64_t)m->opt.call_cycles +
                 m->kernel.n.switches * (uint64_t)m->opt.switch_cycles;

@@ -224,6 +224,10 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .kernel_low = (uint64_t)o->kernel_low,
                          .readahead = (unsigned)o->readahead,
                          .swap_readahead = (unsigned)o->swap_readahead,
+                         .huge = (huge_mode)o->huge,
+                         .huge_min = (uint64_t)o->huge_min,
+                         .huge_scan = (uint64_t)o->huge_scan,
+                         .compact = o->compact != 0,
                          .overcommit = (overcommit)o->overcommit,
                          .overcommit_ratio = (unsigned)o->overcommit_ratio,
                          .asid_bits = (unsigned)o->asid_bits,
@@ -238,6 +242,10 @@ static vm_status make_kernel(machine *m, vm_error *e)
         return vm_fail(e, VM_INVALID,
                        "reclaim.quota is \"%s\", but takes reclaim.scope = \"local\"",
                        option_find("reclaim.quota")->choice((int)o->reclaim_quota));
+    const pt_geometry *g = &m->hw.mmu.g;
+    if (cfg.huge && (!o->paging || g->levels < 2 || !g->format->large_levels))
+        return vm_fail(e, VM_INVALID, "huge is \"%s\", but the page table has no large pages",
+                       option_find("huge")->choice((int)o->huge));
     if (cfg.low > cfg.high)
         return vm_fail(e, VM_INVALID, "reclaim.low is %llu, above reclaim.high (%llu)",
                        (unsigned long long)cfg.low, (unsigned long long)cfg.high);

@@ -22,6 +22,7 @@ CHOICES(names_write, "back", "through", "untracked")
 CHOICES(names_straddle, "each", "once")
 CHOICES(names_scope, "global", "local")
 CHOICES(names_quota, "none", "ws", "pff")
+CHOICES(names_huge, "never", "madvise", "always")
 CHOICES(names_overcommit, "always", "heuristic", "strict")
 
 static const char *names_frames(int i)
@@ -159,13 +160,21 @@ const option_row option_rows[] = {
     COUNT("overcommit_ratio", overcommit_ratio, 50, 0, 100,
           "percent of memory that strict adds to swap"),
     BOOL("zero_frame", zero_frame, 0, "reads of untouched memory share one frame of zeros"),
+    NAME("huge", huge, 0, names_huge,
+         "which private memory gets transparent huge pages: none, what madvise says, all"),
+    COUNT("huge_min", huge_min, 0, 0, 1 << 24,
+          "base pages in memory that make a range worth promoting; 0: all of it"),
+    COUNT("huge_scan", huge_scan, 0, 0, INT64_C(1) << 32,
+          "faults between two scans for ranges to promote; 0: none"),
+    BOOL("compact", compact, 0, "move pages together when a block of frames is wanted"),
     BYTES("stack", stack, 8 << 20, 0, INT64_C(1) << 40, "that a growing stack may have"),
     BOOL("young_flush", young_flush, 1,
          "clearing a reference bit also drops the page's TLB entries, so that the next "
          "reference sets it again"),
     CYCLES("kernel.fault", fault_cycles, 1000, "of entering and leaving a page fault"),
     CYCLES("kernel.zero", zero_cycles, 500, "of clearing a page"),
-    CYCLES("kernel.copy", copy_cycles, 1000, "of copying a page, on a write to a shared one"),
+    CYCLES("kernel.copy", copy_cycles, 1000,
+           "of copying a page: to write to a shared one, to promote, to compact"),
     CYCLES("kernel.fork", fork_cycles, 10, "of copying one page-table entry"),
     CYCLES("kernel.call", call_cycles, 300, "of a system call"),
     CYCLES("kernel.switch", switch_cycles, 2000, "of changing the address space"),

@@ -34,6 +34,10 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field overcommit? "always"|"heuristic"|"strict" # what mmap may promise
 ---@field overcommit_ratio? integer # percent of memory that strict adds to swap
 ---@field zero_frame? boolean # reads of untouched memory share one frame
+---@field huge? "never"|"madvise"|"always" # which private memory gets transparent huge pages
+---@field huge_min? integer # base pages in memory that make a range worth promoting; 0: all of it
+---@field huge_scan? integer # faults between two scans for ranges to promote; 0: none
+---@field compact? boolean # move pages together when a block of frames is wanted
 ---@field stack? vmem.Size # that a growing stack may have
 ---@field young_flush? boolean # clearing a reference bit drops the page's TLB entries, too
 ---@field kernel? vmem.KernelOptions
@@ -231,6 +235,18 @@ function Machine:save_events(path, t) end
 ---@return vmem.Frames
 function Machine:frames() end
 
+---Make transparent huge pages of base pages, where option huge allows: ranges of private
+---memory that are in frames, shared with nobody and not locked.
+---@param pages? integer # base pages to look at, from where it was last; all of them
+---@return integer made # large pages
+function Machine:promote(pages) end
+
+---Move pages to the lowest free frames, so that free frames come together.
+---@param order? integer # until a block of 2^order frames is free; else all that can move
+---@return boolean free # there is such a block
+---@return integer moved # pages
+function Machine:compact(order) end
+
 ---A file on the simulated disk: made, or given new content, or, without content,
 ---opened.
 ---@param name string # 1 to 63 bytes
@@ -356,7 +372,7 @@ function Process:mremap(address, old, new, t) end
 ---sequential, random, normal: how much of a file is read ahead.
 ---@param address integer
 ---@param length vmem.Size
----@param what "normal"|"random"|"sequential"|"willneed"|"dontneed"|"free"
+---@param what "normal"|"random"|"sequential"|"willneed"|"dontneed"|"free"|"hugepage"|"nohugepage"
 ---@return true? ok
 ---@return string? message
 ---@return string? code # EINVAL, ENOMEM

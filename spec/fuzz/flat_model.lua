@@ -274,6 +274,9 @@ function flat.machine(rng)
     local o
     repeat o = fuzz.machine(rng, rng.below(2) == 0) until o.paging.enabled and o.paging.page <= 1024
     o.policy = rng.pick({ "lru", "fifo", "clock", "random" })
+    if #o.paging.levels > 1 and (model.formats[o.paging.pte].large or 0) > 0 and rng.below(3) == 0 then
+        o.huge, o.compact, o.huge_scan = "always", rng.below(2) == 0, rng.below(4)
+    end
     return o
 end
 

@@ -9,6 +9,7 @@ const char *const advice_names[ADVICES] = {
     [ADVICE_NORMAL] = "normal",         [ADVICE_RANDOM] = "random",
     [ADVICE_SEQUENTIAL] = "sequential", [ADVICE_WILLNEED] = "willneed",
     [ADVICE_DONTNEED] = "dontneed",     [ADVICE_FREE] = "free",
+    [ADVICE_HUGEPAGE] = "hugepage",     [ADVICE_NOHUGEPAGE] = "nohugepage",
 };
 
 static vm_status advice_range(kernel *k, const space *s, const char *call, uint64_t addr,
@@ -38,21 +39,25 @@ vm_status space_populate(kernel *k, process *p, uint64_t addr, uint64_t length, 
 
 /* --- madvise ---------------------------------------------------------------------------- */
 
+/* Advice that is a flag of the area takes the place of what was said before: on the
+ * order in which pages are used, on their size. */
+static const struct {
+    bool is_flag;
+    uint16_t flag, others;
+} advice_flags[ADVICES] = {
+    [ADVICE_NORMAL] = {true, 0, AREA_SEQUENTIAL | AREA_RANDOM},
+    [ADVICE_RANDOM] = {true, AREA_RANDOM, AREA_SEQUENTIAL},
+    [ADVICE_SEQUENTIAL] = {true, AREA_SEQUENTIAL, AREA_RANDOM},
+    [ADVICE_HUGEPAGE] = {true, AREA_HUGEPAGE, AREA_NOHUGEPAGE},
+    [ADVICE_NOHUGEPAGE] = {true, AREA_NOHUGEPAGE, AREA_HUGEPAGE},
+};
+
 static void advice_set_flags(kernel *k, space *s, area *a, void *ud)
 {
     (void)k;
     (void)s;
-    const uint8_t *flags = ud;
-    a->flags = (uint8_t)((a->flags & ~(AREA_SEQUENTIAL | AREA_RANDOM)) | *flags);
-}
-
-static vm_status advice_flags(kernel *k, space *s, uint64_t addr, uint64_t length, uint8_t flags,
-                              vm_error *e)
-{
-    vm_status st = space_reserve(k, s, 2, e);
-    if (st == VM_OK)
-        space_change(k, s, addr, addr + length, advice_set_flags, &flags);
-    return st;
+    const advice what = *(const advice *)ud;
+    a->flags = (uint16_t)((a->flags & ~advice_flags[what].others) | advice_flags[what].flag);
 }
 
 /* The contents are not wanted: a page that is evicted now need not be written, and
@@ -61,6 +66,7 @@ static void advice_free(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
     const pte_format *f = k->hw->mmu.g.format;
     uint64_t slot;
+    huge_split_range(k, s, start, stop);
     for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);) {
         const pt_place at = w.at;
         frame *r = at.pte & f->present ? frames_at(&k->frames, pte_ppn(f, at.pte)) : NULL;
@@ -95,15 +101,17 @@ static void advice_willneed(kernel *k, process *p, const area *a, uint64_t start
 vm_status space_advise(kernel *k, process *p, uint64_t addr, uint64_t length, advice what,
                        vm_error *e)
 {
-    static const uint8_t flags[ADVICES] = {
-        [ADVICE_RANDOM] = AREA_RANDOM, [ADVICE_SEQUENTIAL] = AREA_SEQUENTIAL};
     space *s = p->space;
     vm_status st = advice_range(k, s, "madvise", addr, &length, e);
     if (st != VM_OK)
         return st;
-    if (what <= ADVICE_SEQUENTIAL)
-        return advice_flags(k, s, addr, length, flags[what], e);
     uint64_t stop = addr + length;
+    if (advice_flags[what].is_flag) {
+        st = space_reserve(k, s, 2, e);
+        if (st == VM_OK)
+            space_change(k, s, addr, stop, advice_set_flags, &what);
+        return st;
+    }
     for (const area *a = area_above(&s->areas, addr); a && a->start < stop; a = a->next) {
         bool plain = !a->file && !a->level;
         if ((a->flags & AREA_LOCKED && what != ADVICE_WILLNEED) || (what == ADVICE_FREE && !plain))
@@ -150,10 +158,11 @@ static void advice_set_lock(kernel *k, space *s, area *a, void *ud)
         return;
     a->flags ^= AREA_LOCKED;
     for (entry_walk w = entries_of(k, s, a->start, a->stop); entries_next(&w);) {
-        uint64_t ppn = pte_ppn(f, w.at.pte);
-        frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
-        mapping *x = r ? frames_mapping(&k->frames, r, w.at.pa) : NULL;
-        if (x) {
+        uint64_t ppn = pte_ppn(f, w.at.pte), stop = ppn + huge_span(k, &w.at);
+        for (; w.at.pte & f->present && ppn < stop; ppn++) {
+            mapping *x = frames_mapping(&k->frames, frames_at(&k->frames, ppn), w.at.pa);
+            if (!x)
+                continue;
             x->locked = *lock;
             if (*lock)
                 page_lock(k, ppn);

@@ -17,14 +17,16 @@
 #define AREA_NAME 32
 
 enum {
-    AREA_SHARED = 1,      /* writes are seen by all who map the object */
-    AREA_GROWSDOWN = 2,   /* a stack: faults just below extend it */
-    AREA_LOCKED = 4,      /* mlock: its pages stay in memory */
-    AREA_NORESERVE = 8,   /* asked not to be counted as promised */
-    AREA_SEQUENTIAL = 16, /* madvise: read ahead more */
-    AREA_RANDOM = 32,     /* madvise: don't read ahead */
-    AREA_PROMISED = 64,   /* its pages are counted as promised */
-    AREA_READONLY = 128,  /* shared, of a file that was opened for reading */
+    AREA_SHARED = 1,       /* writes are seen by all who map the object */
+    AREA_GROWSDOWN = 2,    /* a stack: faults just below extend it */
+    AREA_LOCKED = 4,       /* mlock: its pages stay in memory */
+    AREA_NORESERVE = 8,    /* asked not to be counted as promised */
+    AREA_SEQUENTIAL = 16,  /* madvise: read ahead more */
+    AREA_RANDOM = 32,      /* madvise: don't read ahead */
+    AREA_PROMISED = 64,    /* its pages are counted as promised */
+    AREA_READONLY = 128,   /* shared, of a file that was opened for reading */
+    AREA_HUGEPAGE = 256,   /* madvise: transparent huge pages are wanted */
+    AREA_NOHUGEPAGE = 512, /* and are not */
 };
 
 struct file;
@@ -34,7 +36,7 @@ typedef struct area {
     struct file *file;    /* NULL: private memory without a file */
     uint64_t offset;      /* of `start` in the file */
     uint8_t prot;         /* PROT_R | PROT_W | PROT_X */
-    uint8_t flags;        /* AREA_ */
+    uint16_t flags;       /* AREA_ */
     uint8_t level;        /* of its pages: 0 base pages, 1 and up large ones */
     char name[AREA_NAME]; /* "[heap]", "[stack]", a file's name, or empty */
     /* the tree's own */

@@ -29,6 +29,44 @@ static const char *check_areas(const kernel *k, const space *s, check_sums *sums
     return broken;
 }
 
+/* A present PTE of a transparent large page, and the frames behind it. */
+static const char *check_huge(kernel *k, const space *s, uint64_t va, const pt_place *at,
+                              check_sums *sums)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    const area *a = area_find(&s->areas, va);
+    uint64_t ppn = pte_ppn(f, at->pte);
+    if (at->level != 1 || ppn & (huge_pages(k) - 1) || va & (huge_bytes(k) - 1))
+        return "huge: a large page is not aligned to its size";
+    if (!a || a->stop - va < huge_bytes(k) || a->file || a->flags & AREA_SHARED || a->level)
+        return "huge: a large page is not in one area of private memory";
+    for (uint64_t i = 0; i < huge_pages(k); i++) {
+        frame *r = frames_at(&k->frames, ppn + i);
+        const mapping *x = r && r->use == FRAME_ANON ? frames_mapping(&k->frames, r, at->pa) : NULL;
+        if (!x || !x->large || x->space != s->id || x->vpn != kernel_vpn(k, va) + i)
+            return "huge: a frame of a large page does not name its PTE";
+        if (x->locked != !!(a->flags & AREA_LOCKED))
+            return "huge: a large page of a locked area is not locked, or one of another is";
+        if (at->pte & f->write && !(page_prot(a, r, page_holders(k, r)) & PROT_W))
+            return "huge: a large page can be written though others share some of it";
+        sums->mappings++;
+    }
+    return NULL;
+}
+
+/* As many tables are in deposit as a space has large pages. */
+static const char *check_deposits(const kernel *k, const space *s, uint64_t large)
+{
+    uint64_t n = 0;
+    for (uint32_t i = s->deposit; n < s->large; n++) {
+        const frame *r = frames_at(&k->frames, i);
+        if (!r || r->use != FRAME_TABLE)
+            return "huge: a table in deposit is none";
+        i = r->index;
+    }
+    return large == s->large ? NULL : "huge: the count of large pages is wrong";
+}
+
 /* A present PTE and the frame that it names. */
 static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt_place *at,
                                 check_sums *sums)
@@ -46,7 +84,7 @@ static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt
     if (r->use == FRAME_ZERO)
         return at->pte & f->write ? "space: the page of zeros can be written" : NULL;
     const mapping *x = frames_mapping(&k->frames, r, at->pa);
-    if (!x || x->space != s->id || x->vpn != kernel_vpn(k, va))
+    if (!x || x->large || x->space != s->id || x->vpn != kernel_vpn(k, va))
         return "space: a frame's reverse map does not name the PTE that maps it";
     if (x->locked != !!(a->flags & AREA_LOCKED))
         return "space: a page of a locked area is not locked, or one of another is";
@@ -63,11 +101,14 @@ static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt
 static const char *check_pages(kernel *k, const space *s, check_sums *sums)
 {
     const pt_geometry *g = &k->hw->mmu.g;
-    uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0;
+    uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0, large = 0;
     for (entry_walk w = entries_of(k, s, 0, top); entries_next(&w);) {
         const pt_place at = w.at;
         if (at.pte & g->format->present) {
-            const char *broken = check_mapped(k, s, w.va, &at, sums);
+            bool huge = huge_span(k, &at) > 1;
+            const char *broken =
+                huge ? check_huge(k, s, w.va, &at, sums) : check_mapped(k, s, w.va, &at, sums);
+            large += huge;
             if (broken)
                 return broken;
             if (frames_at(&k->frames, pte_ppn(g->format, at.pte))->use != FRAME_ZERO)
@@ -81,7 +122,7 @@ static const char *check_pages(kernel *k, const space *s, check_sums *sums)
     }
     if (swapped != s->swapped || resident != s->resident)
         return "space: the count of resident or swapped pages is wrong";
-    return NULL;
+    return check_deposits(k, s, large);
 }
 
 static const char *check_file(const kernel *k, const file *f, check_sums *sums)

@@ -301,11 +301,39 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
     return VM_OK;
 }
 
+/* In a large page of private memory: if nobody shares any of it the entry is mended, else
+ * it is split, and the access is that of a base page. True: it was served. */
+static bool fault_huge_present(kernel *k, fault_page *f)
+{
+    const pte_format *fmt = k->hw->mmu.g.format;
+    pt_place at;
+    if (!huge_at(k, f->s, f->va, &at))
+        return false;
+    unsigned prot = huge_prot(k, f->a, &at);
+    if (f->write && !(prot & PROT_W)) {
+        huge_split(k, f->s, f->va, &at);
+        return false;
+    }
+    if (f->write && !(at.pte & fmt->write)) {
+        KERNEL_COUNT(k, f->p, cow_reuses);
+        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, pte_ppn(fmt, at.pte), pte_ppn(fmt, at.pte));
+    } else {
+        KERNEL_COUNT(k, f->p, spurious_faults);
+        f->served = SERVED_SPURIOUS;
+    }
+    uint64_t keep = at.pte & (fmt->accessed | fmt->dirty);
+    dram_put(&k->hw->mem, at.pa, fmt->bytes, pte_leaf(fmt, pte_ppn(fmt, at.pte), prot, 1) | keep);
+    kernel_invalidate(k, f->s, f->va);
+    return true;
+}
+
 static vm_status fault_serve(kernel *k, fault_page *f, vm_error *e)
 {
     const pt_geometry *g = &k->hw->mmu.g;
     uint64_t slot;
     vm_status st = frames_map_reserve(&k->frames, 1, e);
+    if (st == VM_OK && !f->a->level && fault_huge_present(k, f))
+        return VM_OK;
     if (st == VM_OK)
         st = kernel_make_tables(k, f->s, f->va, f->a->level, &f->pte_pa, e);
     if (st != VM_OK)
@@ -315,6 +343,8 @@ static vm_status fault_serve(kernel *k, fault_page *f, vm_error *e)
         return fault_present(k, f, e);
     if (f->a->level)
         return fault_large_page(k, f, e);
+    if (!f->pte && huge_fault(k, f->p, f->a, f->va, f->pte_pa, f->write))
+        return VM_OK;
     if (pte_is_swapped(g->format, f->pte, &slot))
         return fault_swapped(k, f, (uint32_t)slot, e);
     return f->a->file ? fault_file(k, f, e) : fault_zero(k, f, e);
@@ -417,6 +447,8 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
         KERNEL_COUNT(k, p, major_faults);
     else if (st == VM_OK && served == SERVED_MINOR)
         KERNEL_COUNT(k, p, minor_faults);
+    if (st == VM_OK)
+        huge_background(k);
     return st;
 }
 

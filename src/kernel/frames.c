@@ -116,8 +116,9 @@ void frames_map(frames *f, frame *r, uint32_t space, uint64_t vpn, uint64_t pte_
     /* Field by field: to build it apart and copy it would wait for the narrow stores. */
     r->first.vpn = vpn;
     r->first.pte_pa = pte_pa;
-    r->first.space = space & 0x7fffffff;
+    r->first.space = space & 0x3fffffff;
     r->first.locked = 0;
+    r->first.large = 0;
     r->first.next = next;
 }
 

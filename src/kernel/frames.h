@@ -38,8 +38,9 @@ typedef enum frame_use {
 typedef struct mapping {
     uint64_t vpn;
     uint64_t pte_pa;
-    uint32_t space : 31; /* its id */
+    uint32_t space : 30; /* its id */
     uint32_t locked : 1; /* in memory, by mlock */
+    uint32_t large : 1;  /* the PTE maps a transparent large page that the frame is part of */
     uint32_t next;       /* index of the next one's node, or MAP_NONE */
 } mapping;
 

@@ -52,6 +52,8 @@ typedef struct space {
     uint64_t resident, swapped, tables; /* pages, pages, frames of page tables */
     uint64_t committed;                 /* pages that were promised */
     uint64_t locked;                    /* pages of locked areas */
+    uint64_t large;                     /* transparent large pages */
+    uint32_t deposit;                   /* if any: the first frame of a table for a split */
     /* with local replacement */
     policy *pol;     /* over the pages that it brought in, or NULL */
     uint64_t ruled;  /* how many those are, locked ones left out */
@@ -114,6 +116,9 @@ typedef struct process {
 /* What may be promised: Linux's overcommit_memory 1, 0 and 2. */
 typedef enum overcommit { OVERCOMMIT_ALWAYS, OVERCOMMIT_HEURISTIC, OVERCOMMIT_STRICT } overcommit;
 
+/* Which areas may have transparent huge pages. */
+typedef enum huge_mode { HUGE_NEVER, HUGE_MADVISE, HUGE_ALWAYS } huge_mode;
+
 /* How many frames a process may keep, where replacement is local: as many as it was
  * given; its working set, the pages used in the last `window` accesses (Denning
  * 1968); or so many that it faults about every `window` accesses (page-fault
@@ -134,6 +139,10 @@ typedef struct kernel_config {
     uint64_t kernel_low;     /* bytes of the low region, which the kernel maps */
     unsigned readahead;      /* pages of a file read after the one that faulted */
     unsigned swap_readahead; /* slots read along with the one that faulted */
+    huge_mode huge;
+    uint64_t huge_min;  /* resident base pages that make a range worth promoting; 0: all */
+    uint64_t huge_scan; /* faults between two scans for such ranges; 0: no scans */
+    bool compact;       /* move pages together when a block of frames is wanted */
     overcommit overcommit;
     unsigned overcommit_ratio; /* percent of memory counted by OVERCOMMIT_STRICT */
     unsigned asid_bits;        /* 0: no ASIDs, a switch flushes */
@@ -153,6 +162,13 @@ typedef struct kernel_config {
     X(trims, "trims", "pages", "of the evictions, those of pages outside of a quota")              \
     X(readaheads, "readaheads", "pages", "pages read before they were asked for")                  \
     X(oom_kills, "oom_kills", "processes", "processes killed because memory and swap ran out")     \
+    X(huge_faults, "huge_faults", "pages", "transparent large pages taken at a fault")             \
+    X(huge_fallbacks, "huge_fallbacks", "faults", "faults that found no block for a large page")   \
+    X(huge_promotions, "huge_promotions", "pages", "large pages made of base pages")               \
+    X(huge_copies, "huge_copies", "pages", "base pages copied by promotions")                      \
+    X(huge_splits, "huge_splits", "pages", "large pages split into base pages")                    \
+    X(compactions, "compactions", "runs", "times that pages were moved to make a free block")      \
+    X(compact_moves, "compact_moves", "pages", "pages moved by compaction")                        \
     X(switches, "switches", "switches", "changes of the address space that is running")            \
     X(asid_rollovers, "asid_rollovers", "flushes", "times that ASIDs ran out and all was flushed") \
     X(flushes, "flushes", "flushes", "times that all translations of a space were dropped")        \
@@ -189,6 +205,8 @@ typedef struct kernel {
     uint64_t (*accesses)(void *ud); /* so far: the time of quotas */
     void *accesses_ud;
     uint64_t committed; /* pages promised to all spaces */
+    size_t scan_space;  /* where the scan for large pages goes on: a space's id, */
+    uint64_t scan_va;   /* and an address in it */
     uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
     uint8_t *copy;      /* one page on the host, on its way between two frames */
     boot_state boot;
@@ -297,7 +315,7 @@ typedef struct map_request {
     unsigned prot;
     bool fixed;     /* at addr, in place of what is there */
     bool noreplace; /* with fixed: EEXIST if something is there */
-    uint8_t flags;  /* AREA_ */
+    uint16_t flags; /* AREA_ */
     uint8_t level;  /* of its pages */
     file *file;     /* NULL: anonymous, and if AREA_SHARED a new object of shared memory */
     uint64_t offset;
@@ -345,6 +363,8 @@ typedef enum advice {
     ADVICE_WILLNEED,
     ADVICE_DONTNEED,
     ADVICE_FREE,
+    ADVICE_HUGEPAGE,
+    ADVICE_NOHUGEPAGE,
     ADVICES
 } advice;
 extern const char *const advice_names[ADVICES];
@@ -411,6 +431,12 @@ VM_INLINE entry_walk entries_of(const kernel *k, const space *s, uint64_t start,
     return (entry_walk){.k = k, .s = s, .next = start, .stop = stop};
 }
 bool entries_next(entry_walk *w);
+/* Go over the last entry's addresses once more: there is a table now. */
+VM_INLINE void entries_again(entry_walk *w)
+{
+    w->next = w->va;
+    w->leaf = 0;
+}
 /* Where the PTE of va at `level` is; tables on the way are made. */
 vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t *pte_pa,
                              vm_error *e);
@@ -427,6 +453,9 @@ policy_bits reclaim_bits(kernel *k); /* A and D bits, as the policy asks for the
  * neither memory nor swap is left. */
 vm_status reclaim_take(kernel *k, space *s, uint64_t n, uint64_t align, frame_use use,
                        uint64_t *ppn, vm_error *e);
+/* These frames, which are free, for a use of the space's (or, NULL, nobody's). */
+vm_status reclaim_take_at(kernel *k, const space *s, uint64_t at, uint64_t n, frame_use use,
+                          vm_error *e);
 /* Evict pages until one more of the space (or, NULL, of a file) fits all limits. */
 vm_status reclaim_make_room(kernel *k, space *s, vm_error *e);
 /* Evict all pages that the space alone has, as far as they can go: how many went. A
@@ -454,6 +483,10 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 /* The PTE at pte_pa, of this value, maps the frame no longer; the page goes if
  * nobody holds it. The PTE itself is the caller's. */
 void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte);
+/* The same for one frame of those that the PTE maps, when its translation is gone. */
+void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn);
+/* Host memory behind n bytes of DRAM, so that writing there can't fail. */
+bool page_commit(kernel *k, uint64_t pa, uint64_t n);
 /* Frames that were taken for a page which did not come are given back, zeros again. */
 void page_give_back(kernel *k, uint64_t ppn, uint64_t n);
 /* A frame leaves memory with what is in it. */
@@ -469,6 +502,46 @@ unsigned page_prot(const area *a, const frame *r, uint64_t holders);
 /* One more mapping of the page is locked in memory, or one fewer. */
 void page_lock(kernel *k, uint64_t ppn);
 void page_unlock(kernel *k, uint64_t ppn);
+
+/* A policy gets to know the frame, or forgets it, if it is one to be ruled. */
+void page_set_ruled(kernel *k, uint64_t ppn, bool ruled);
+
+/* huge.c: transparent large pages, of level 1 */
+uint64_t huge_pages(const kernel *k); /* base pages of one */
+uint64_t huge_bytes(const kernel *k);
+/* Is va in one? Its entry. */
+bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at);
+/* How many frames the entry maps that have records of their own: 1 of hugetlb. */
+uint64_t huge_span(const kernel *k, const pt_place *at);
+/* What the entry may allow, by all frames that it maps. */
+unsigned huge_prot(const kernel *k, const area *a, const pt_place *at);
+/* Into base pages: it can't fail. */
+void huge_split(kernel *k, space *s, uint64_t va, const pt_place *at);
+/* Split the one that has a border at va in it; those of a range; those with the frame. */
+void huge_cut(kernel *k, space *s, uint64_t va);
+void huge_split_range(kernel *k, space *s, uint64_t start, uint64_t stop);
+void huge_split_frame(kernel *k, frame *r);
+/* Its pages go, the entry at pte_pa was of this value. */
+void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte);
+/* The A bit of the entry is cleared for the sake of one frame: the others keep it. */
+void huge_spread_reference(kernel *k, uint64_t pte, uint64_t but);
+/* The child gets the parent's at va; *again: there is none any more. */
+vm_status huge_copy(kernel *k, space *from, space *to, const area *a, uint64_t va, bool *again,
+                    vm_error *e);
+/* Serve a fault on nothing with one: false, it can't be. */
+bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_pa, bool write);
+/* Make large pages of base pages: looks at so many of them (0: all) from where it was
+ * last; how many were made. */
+uint64_t huge_promote(kernel *k, uint64_t pages);
+void huge_background(kernel *k); /* the same now and then, at faults */
+
+/* compact.c */
+/* A page moves to a frame that was taken for it, its DRAM committed. */
+void page_move(kernel *k, uint64_t from, uint64_t to);
+/* Move pages until a block of 2^order frames is free. */
+bool compact_block(kernel *k, unsigned order);
+/* Move all that can be to the lowest frames: how many were. */
+uint64_t compact_all(kernel *k);
 
 /* An event of the process and of the machine */
 #define KERNEL_COUNT(k, p, field) ((k)->n.field++, (p)->n.field++)

@@ -4,6 +4,14 @@
  */
 #include "kernel.h"
 
+bool page_commit(kernel *k, uint64_t pa, uint64_t n)
+{
+    for (uint64_t at = align_down(pa, DRAM_BLOCK); at < pa + n; at += DRAM_BLOCK)
+        if (!dram_commit(&k->hw->mem, at))
+            return false;
+    return true;
+}
+
 static uint64_t page_frames(const kernel *k, const frame *r)
 {
     const pt_geometry *g = &k->hw->mmu.g;
@@ -23,6 +31,17 @@ static void page_unrule(kernel *k, const frame *r, uint64_t ppn)
     policy *pol = page_policy(k, r);
     *(r->owner ? &k->spaces[r->owner]->ruled : &k->ruled) -= 1;
     pol->cls->remove(pol, 0, (uint32_t)ppn);
+}
+
+void page_set_ruled(kernel *k, uint64_t ppn, bool ruled)
+{
+    frame *r = frames_at(&k->frames, ppn);
+    if (!frame_is_ruled(r))
+        return;
+    if (ruled)
+        page_rule(k, r, ppn);
+    else
+        page_unrule(k, r, ppn);
 }
 
 void page_enter(kernel *k, space *s, uint64_t ppn, uint64_t key)
@@ -69,11 +88,21 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
     kernel_invalidate(k, s, va);
     if (r->use == FRAME_ZERO)
         return;
-    s->resident -= page_frames(k, r);
     if (r->use == FRAME_PINNED) {
+        s->resident--;
         page_give_back(k, ppn, 1);
-        return;
+    } else if (r->use == FRAME_ANON && frames_mapping(&k->frames, r, pte_pa)->large) {
+        huge_unmap(k, s, pte_pa, pte);
+    } else {
+        page_leave(k, s, pte_pa, pte, ppn);
     }
+}
+
+void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn)
+{
+    const pte_format *f = k->hw->mmu.g.format;
+    frame *r = frames_at(&k->frames, ppn);
+    s->resident -= page_frames(k, r);
     r->dirty |= (pte & f->dirty) != 0;
     r->referenced |= (pte & f->accessed) != 0;
     bool locked = frames_mapping(&k->frames, r, pte_pa)->locked;

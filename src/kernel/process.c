@@ -183,7 +183,7 @@ static vm_status space_copy(kernel *k, space *from, space **out, vm_error *e)
     st = space_reserve(k, to, from->areas.count, e);
     for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
         area copy = *a;
-        copy.flags &= (uint8_t)~AREA_LOCKED; /* locks are not inherited */
+        copy.flags &= (uint16_t)~AREA_LOCKED; /* locks are not inherited */
         space_insert(k, to, &copy);
     }
     if (st == VM_OK)

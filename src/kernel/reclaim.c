@@ -26,6 +26,8 @@ static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
         if (!clear)
             break;
         dram_put(&k->hw->mem, x->pte_pa, f->bytes, pte & ~f->accessed);
+        if (x->large)
+            huge_spread_reference(k, pte, ppn);
         if (k->cfg.young_flush)
             kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->mmu.g.page_bits);
     }
@@ -163,6 +165,7 @@ static vm_status reclaim_evict_anon(kernel *k, uint32_t ppn, vm_error *e)
         swap_at(&k->swap, slot)->key = r->key;
         r->slot = slot;
     }
+    huge_split_frame(k, r);
     reclaim_unmap(k, r, slot);
     return VM_OK;
 }
@@ -254,6 +257,20 @@ static vm_status reclaim_one(kernel *k, space *s, vm_error *e)
 
 /* --- quotas -------------------------------------------------------------------------------- */
 
+/* A large page that was not used since the last look is split. One bit speaks for all
+ * of it, so that all of it stays if any page does. */
+static void reclaim_trim_large(kernel *k, space *s, entry_walk *w)
+{
+    uint64_t ppn = pte_ppn(k->hw->mmu.g.format, w->at.pte);
+    bool used = false;
+    for (uint64_t i = 0; i < huge_pages(k); i++)
+        used |= reclaim_referenced(k, (uint32_t)(ppn + i), true);
+    if (used)
+        return;
+    huge_split(k, s, w->va, &w->at);
+    entries_again(w);
+}
+
 /* Pages of the space's own that were not used since the last look go; the others'
  * bits are cleared for the next. */
 static vm_status reclaim_trim(kernel *k, space *s, vm_error *e)
@@ -262,6 +279,10 @@ static vm_status reclaim_trim(kernel *k, space *s, vm_error *e)
     for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
         uint64_t ppn = pte_ppn(f, w.at.pte);
         const frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
+        if (huge_span(k, &w.at) > 1) {
+            reclaim_trim_large(k, s, &w);
+            continue;
+        }
         if (!r || !frame_is_ruled(r) || r->owner != s->id ||
             reclaim_referenced(k, (uint32_t)ppn, true))
             continue;
@@ -302,6 +323,7 @@ uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e)
     const pte_format *f = k->hw->mmu.g.format;
     uint64_t went = 0;
     e->status = VM_OK;
+    huge_split_range(k, s, 0, space_user_top(k));
     for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
         uint64_t ppn = pte_ppn(f, w.at.pte);
         const frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
@@ -318,8 +340,8 @@ uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e)
 
 /* --- taking ---------------------------------------------------------------------------- */
 
-static vm_status reclaim_take_at(kernel *k, const space *s, uint64_t at, uint64_t n, frame_use use,
-                                 vm_error *e)
+vm_status reclaim_take_at(kernel *k, const space *s, uint64_t at, uint64_t n, frame_use use,
+                          vm_error *e)
 {
     vm_status st = frames_reserve(&k->frames, at, n, e);
     if (st == VM_OK)
@@ -355,6 +377,8 @@ vm_status reclaim_take(kernel *k, space *s, uint64_t n, uint64_t align, frame_us
             *ppn = at;
             return reclaim_take_at(k, s, at, n, use, e);
         }
+        if (n > 1 && k->cfg.compact && from == 0 && compact_block(k, log2_floor(n - 1) + 1))
+            continue;
         vm_status st = reclaim_one(k, s, e);
         if (st != VM_OK)
             return st;

@@ -9,6 +9,7 @@ static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t 
                                    vm_error *e)
 {
     uint64_t pte_pa;
+    huge_split_range(k, s, from, from + length);
     for (entry_walk w = entries_of(k, s, from, from + length); entries_next(&w);) {
         vm_status st = kernel_make_tables(k, s, w.va - from + to, 0, &pte_pa, e);
         if (st != VM_OK)
@@ -52,6 +53,15 @@ static vm_status remap_area(const space *s, uint64_t from, uint64_t length, cons
     if (a->level)
         return remap_refuse(e, EINVAL, "large pages can't be moved", from, length);
     *out = a;
+    return VM_OK;
+}
+
+/* Tables for the new place are made before what is there goes: a large page has none. */
+static vm_status remap_no_large(const space *s, uint64_t to, uint64_t length, vm_error *e)
+{
+    for (const area *a = area_above(&s->areas, to); a && a->start < to + length; a = a->next)
+        if (a->level)
+            return remap_refuse(e, EINVAL, "large pages are at the new place", to, length);
     return VM_OK;
 }
 
@@ -130,6 +140,8 @@ vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, u
         return st;
     }
     st = remap_area(s, from, old_length, &a, e);
+    if (st == VM_OK && to)
+        st = remap_no_large(s, to, new_length, e);
     if (st == VM_OK && to && to < from + old_length && from < to + new_length)
         st = remap_refuse(e, EINVAL, "the old and the new range overlap", to, new_length);
     if (st == VM_OK && a->flags & AREA_PROMISED && new_length > old_length)

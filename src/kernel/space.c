@@ -195,8 +195,8 @@ void space_insert(kernel *k, space *s, const area *like)
 
 void space_split(kernel *k, space *s, uint64_t at)
 {
-    (void)k;
     area *a = area_find(&s->areas, at);
+    huge_cut(k, s, at);
     if (!a || a->start == at)
         return;
     area *b = space_node(s, a);
@@ -393,7 +393,7 @@ static void space_update_entries(kernel *k, space *s, const area *a)
         if (at.pte & f->present) {
             uint64_t keep = at.pte & (f->accessed | f->dirty), ppn = pte_ppn(f, at.pte);
             const frame *r = frames_at(&k->frames, ppn);
-            unsigned prot = page_prot(a, r, page_holders(k, r));
+            unsigned prot = huge_prot(k, a, &at);
             if (r->use == FRAME_FILE && file_at(a->file, r->index)->block == NUMBER_NONE &&
                 !a->file->memory)
                 prot &= ~(unsigned)PROT_W; /* the write will fault, and get it a block */

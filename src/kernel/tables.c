@@ -37,6 +37,11 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
     uint64_t table = s->root;
     for (unsigned at = g->levels - 1; at > level; at--) {
         uint64_t pa = pt_entry_pa(g, table, va, at);
+        if (at == 1) { /* what is to be below a transparent large page splits it */
+            pt_place large;
+            if (huge_at(k, s, va, &large))
+                huge_split(k, s, va, &large);
+        }
         uint64_t pte = dram_get(&k->hw->mem, pa, g->format->bytes);
         if (!(pte & g->format->present)) {
             uint64_t below;
@@ -136,6 +141,8 @@ void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 
 void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
+    huge_cut(k, s, start);
+    huge_cut(k, s, stop);
     for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);)
         kernel_release(k, s, w.va, &w.at);
 }
@@ -218,7 +225,12 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
     const pt_geometry *g = &k->hw->mmu.g;
     for (entry_walk w = entries_of(k, from, a->start, a->stop); entries_next(&w);) {
         vm_status st;
-        if (w.at.level) {
+        if (huge_span(k, &w.at) > 1) {
+            bool again;
+            st = huge_copy(k, from, to, a, w.va, &again, e);
+            if (again)
+                entries_again(&w);
+        } else if (w.at.level) {
             st = tables_copy_large(k, to, a, w.va, &w.at, e);
         } else { /* the whole leaf table at once */
             uint64_t stop = (w.va | low_mask(g->shift[0] + g->bits[0])) + 1;
@@ -235,9 +247,9 @@ vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
 {
     vm_status st = VM_OK;
     for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
-        area child = *a; /* locks are not inherited */
-        child.flags &= (uint8_t)~AREA_LOCKED;
-        st = tables_copy_area(k, from, to, &child, e);
+        area copy = *a;
+        copy.flags &= (uint16_t)~AREA_LOCKED; /* locks are not inherited */
+        st = tables_copy_area(k, from, to, &copy, e);
     }
     if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
         mmu_flush_asid(&k->hw->mmu, from->asid);

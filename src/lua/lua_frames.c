@@ -105,6 +105,35 @@ static int machine_frames(lua_State *L)
     return 1;
 }
 
+/* m:promote([pages]) -> how many large pages were made of base pages */
+static int machine_promote(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    lua_Integer pages = luaL_optinteger(L, 2, 0);
+    luaL_argcheck(L, pages >= 0, 2, "less than no pages");
+    lua_pushinteger(L, (lua_Integer)huge_promote(&box->m->kernel, (uint64_t)pages));
+    return lua_tell(L, box, 1);
+}
+
+/* m:compact([order]) -> is a block of the order free?, how many pages were moved */
+static int machine_compact(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    kernel *k = &box->m->kernel;
+    uint64_t before = k->n.compact_moves;
+    bool done = true;
+    if (lua_isnoneornil(L, 2)) {
+        compact_all(k);
+    } else {
+        lua_Integer order = luaL_checkinteger(L, 2);
+        luaL_argcheck(L, order >= 0 && order < FRAME_ORDERS, 2, "no such order of blocks");
+        done = compact_block(k, (unsigned)order);
+    }
+    lua_pushboolean(L, done);
+    lua_pushinteger(L, (lua_Integer)(k->n.compact_moves - before));
+    return lua_tell(L, box, 2);
+}
+
 /* core.frame_allocators() -> list of { name, doc } */
 static int frames_allocators(lua_State *L)
 {
@@ -127,5 +156,9 @@ void lua_open_frames(lua_State *L)
     lua_getfield(L, -1, "Machine");
     lua_pushcfunction(L, machine_frames);
     lua_setfield(L, -2, "_frames");
+    lua_pushcfunction(L, machine_promote);
+    lua_setfield(L, -2, "promote");
+    lua_pushcfunction(L, machine_compact);
+    lua_setfield(L, -2, "compact");
     lua_pop(L, 1);
 }

@@ -332,6 +332,10 @@ static void space_push_flags(lua_State *L, const area *a)
         luaL_addstring(&b, "|growsdown");
     if (a->flags & AREA_LOCKED)
         luaL_addstring(&b, "|locked");
+    if (a->flags & AREA_HUGEPAGE)
+        luaL_addstring(&b, "|hugepage");
+    if (a->flags & AREA_NOHUGEPAGE)
+        luaL_addstring(&b, "|nohugepage");
     luaL_pushresult(&b);
 }
 
