@@ -267,7 +267,7 @@ function run.write(w, op)
     local p = w.processes[op.who]
     local ok, e = pcall(p.write, p, op.va, op.bytes)
     local fault = w:walk(w.at[op.who], "store", op.va, #op.bytes, function(x, at, from, n)
-        if ok or not x.private then w:splice(x, at, op.bytes:sub(from + 1, from + n)) end
+        w:splice(x, at, op.bytes:sub(from + 1, from + n)) -- threads see what a dead one wrote
     end)
     if not ok then
         if e.code == "OOM" or e.code == "OBJERR" then w.torn = true end -- how far it came is not known
@@ -490,6 +490,9 @@ function kfuzz.machine(rng)
         o.reclaim.quota, o.reclaim.window = rng.pick({ "ws", "pff" }), 1 + rng.below(300)
     end
     o.kernel.low = some(50, o.kernel.low)
+    if #o.paging.levels > 1 and model.formats[o.paging.pte].large then
+        o.huge, o.compact = some(50, rng.pick({ "always", "madvise" })), some(50, true)
+    end
     o.shortcuts = rng.below(2) == 0
     return o
 end
@@ -526,7 +529,7 @@ function kfuzz.script(rng, o, steps)
                 to = rng.below(2) == 0 and rng.below(math.max(1, reach - 6)) or nil })
         end,
         madvise = function()
-            return range({ advice = rng.pick({ "dontneed", "dontneed", "willneed", "sequential", "random", "normal" }) })
+            return range({ advice = rng.pick({ "dontneed", "dontneed", "willneed", "hugepage", "sequential", "random", "normal" }) })
         end,
         mlock = function() return range({ lock = rng.below(3) > 0 }) end,
         msync = function() return range({}) end,
