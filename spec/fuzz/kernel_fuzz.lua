@@ -529,7 +529,8 @@ function kfuzz.script(rng, o, steps)
                 to = rng.below(2) == 0 and rng.below(math.max(1, reach - 6)) or nil })
         end,
         madvise = function()
-            return range({ advice = rng.pick({ "dontneed", "dontneed", "willneed", "hugepage", "sequential", "random", "normal" }) })
+            return range({ advice = rng.pick({ "dontneed", "dontneed", "willneed", "hugepage", "sequential", "random",
+                "normal" }) })
         end,
         mlock = function() return range({ lock = rng.below(3) > 0 }) end,
         msync = function() return range({}) end,
