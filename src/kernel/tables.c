@@ -234,8 +234,11 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
 vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
 {
     vm_status st = VM_OK;
-    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next)
-        st = tables_copy_area(k, from, to, a, e);
+    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
+        area child = *a;
+        child.flags &= (uint8_t)~AREA_LOCKED; /* locks are not inherited */
+        st = tables_copy_area(k, from, to, &child, e);
+    }
     if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
         mmu_flush_asid(&k->hw->mmu, from->asid);
         k->n.flushes++;

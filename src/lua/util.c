@@ -40,7 +40,7 @@ const char *errno_name(int sys)
         {EFAULT, "EFAULT"}, {EEXIST, "EEXIST"},   {ENOTDIR, "ENOTDIR"},
         {EISDIR, "EISDIR"}, {EINVAL, "EINVAL"},   {EMFILE, "EMFILE"},
         {ENOSPC, "ENOSPC"}, {EROFS, "EROFS"},     {EPIPE, "EPIPE"},
-        {EAGAIN, "EAGAIN"}, {ENOEXEC, "ENOEXEC"}, {EBUSY, "EBUSY"},
+        {EAGAIN, "EAGAIN"}, {E2BIG, "E2BIG"}, {ENOEXEC, "ENOEXEC"}, {EBUSY, "EBUSY"},
         {ENOSYS, "ENOSYS"}, {ECHILD, "ECHILD"},   {ENAMETOOLONG, "ENAMETOOLONG"},
         {ESRCH, "ESRCH"},
     };
