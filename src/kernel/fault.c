@@ -370,13 +370,14 @@ static vm_status fault_kill(fault_info *info, const char *signal, const char *co
     return VM_FAULT;
 }
 
-/* Is it some process's space now? In the midst of an execve, the old one is nobody's. */
-static bool fault_in_use(const kernel *k, const space *s)
+/* Processes that use the space. One that execve is about to replace has a user that
+ * does not count: to end the others would give nothing back. */
+static bool fault_may_end(const kernel *k, const space *s)
 {
+    uint32_t users = 0;
     for (size_t i = 1; i < k->process_count; i++)
-        if (k->processes[i]->space == s)
-            return true;
-    return false;
+        users += k->processes[i]->space == s;
+    return users == s->users;
 }
 
 /* Memory and swap are used up: the process that has most of both ends. False: it is
@@ -386,7 +387,8 @@ static bool fault_make_victim(kernel *k, const process *asks)
     const space *worst = asks->space;
     for (size_t i = 1; i < k->space_count; i++) {
         const space *s = k->spaces[i];
-        if (s && s->resident + s->swapped > worst->resident + worst->swapped && fault_in_use(k, s))
+        if (s && s->owner && s->resident + s->swapped > worst->resident + worst->swapped &&
+            fault_may_end(k, s))
             worst = s;
     }
     if (worst == asks->space)

@@ -35,13 +35,17 @@ const char *errno_name(int sys)
         int sys;
         const char *name;
     } names[] = {
-        {EPERM, "EPERM"},   {ENOENT, "ENOENT"},   {EIO, "EIO"},
-        {EBADF, "EBADF"},   {ENOMEM, "ENOMEM"},   {EACCES, "EACCES"},
-        {EFAULT, "EFAULT"}, {EEXIST, "EEXIST"},   {ENOTDIR, "ENOTDIR"},
-        {EISDIR, "EISDIR"}, {EINVAL, "EINVAL"},   {EMFILE, "EMFILE"},
-        {ENOSPC, "ENOSPC"}, {EROFS, "EROFS"},     {EPIPE, "EPIPE"},
-        {EAGAIN, "EAGAIN"}, {ENOEXEC, "ENOEXEC"}, {EBUSY, "EBUSY"},
-        {ENOSYS, "ENOSYS"}, {ECHILD, "ECHILD"},   {ENAMETOOLONG, "ENAMETOOLONG"},
+        {EPERM, "EPERM"},     {ENOENT, "ENOENT"},
+        {EIO, "EIO"},         {EBADF, "EBADF"},
+        {ENOMEM, "ENOMEM"},   {EACCES, "EACCES"},
+        {EFAULT, "EFAULT"},   {EEXIST, "EEXIST"},
+        {ENOTDIR, "ENOTDIR"}, {EISDIR, "EISDIR"},
+        {EINVAL, "EINVAL"},   {EMFILE, "EMFILE"},
+        {ENOSPC, "ENOSPC"},   {EROFS, "EROFS"},
+        {EPIPE, "EPIPE"},     {EAGAIN, "EAGAIN"},
+        {E2BIG, "E2BIG"},     {ENOEXEC, "ENOEXEC"},
+        {EBUSY, "EBUSY"},     {ENOSYS, "ENOSYS"},
+        {ECHILD, "ECHILD"},   {ENAMETOOLONG, "ENAMETOOLONG"},
         {ESRCH, "ESRCH"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
