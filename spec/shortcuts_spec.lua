@@ -153,6 +153,72 @@ function TestShortcuts:testMachinesOfTheUsualGeometry()
     end
 end
 
+-- Over two lines of one page, or over two pages: walks on the way, cold lines, sets of
+-- one line, read-only pages that fault at a store.
+function TestShortcuts:testAccessesOverTwoLines()
+    for seed = 1, math.ceil(60 * scale) do
+        local rng = fuzz.random(7000 + seed)
+        local line = seed % 2 == 0 and 64 or rng.pick({ 16, 32, 4096 })
+        local ways, sets = rng.pick({ 2, 4, 8 }), rng.pick({ 1, 2, 64 })
+        local function cache(times) return { size = line * ways * sets * times, ways = ways, line = line } end
+        local o = {
+            paging = { levels = { 9, 9, 9 }, va_bits = 39, pte = rng.pick({ "x86-64", "riscv" }) },
+            tlb = { l1 = { entries = 8, ways = 4 }, l2 = { entries = 48, ways = 12 } },
+            cache = { l1 = cache(1), l2 = cache(4) }, dram = "4MiB", swap = "16MiB", resident = rng.pick({ 0, 30 }),
+            policy = rng.pick({ "lru", "clock" }), zero_frame = rng.below(2) == 0,
+        }
+        local list, pages = {}, rng.pick({ 4, 20, 80 })
+        for i = 1, 5000 do
+            local at = rng.below(pages) * 4096 + rng.below(4096)
+            if rng.below(3) > 0 then at = at // line * line + line - 1 - rng.below(math.min(line, 12)) end
+            local kind = rng.pick({ "load", "load", "store", "modify", "fetch" })
+            list[i] = { kind, at, rng.pick({ 2, 4, 8, 8, 16, line, line + 2, 2 * line }) }
+            if rng.below(3) == 0 and i > 1 then list[i][2] = list[i - 1][2] end
+        end
+        same(o, { vmem.trace.new(list) }, "seed " .. 7000 + seed)
+    end
+end
+
+-- Frames that the policy does not rule over get stamps all the same: locked pages, the
+-- frame of zeros, large pages. Neither the victims nor what comes after may differ.
+function TestShortcuts:testStampsOfFramesThatAreNotRuled()
+    local function run(seed, shortcuts)
+        local rng = fuzz.random(seed)
+        local m <close> = vmem.machine({ shortcuts = shortcuts, policy = "lru", dram = "8MiB", swap = "8MiB",
+            paging = { levels = { 9, 9, 9 }, va_bits = 39, pte = "x86-64" }, zero_frame = true,
+            resident = 40, tlb = { l1 = { entries = 8, ways = 4 }, l2 = { entries = 48, ways = 12 } },
+            cache = { l1 = { size = 4096 }, l2 = { size = 65536 } } })
+        local p, base, large = m:spawn(), 0x100000, 1 << 30
+        assert(p:mmap({ addr = base, length = 80 * 4096, flags = "fixed" }))
+        assert(p:mmap({ addr = large, length = "2MiB", flags = "fixed|hugetlb" }))
+        local where, seen = {}, {}
+        for round = 1, 12 do
+            local first = base + rng.below(70) * 4096
+            local call = rng.pick({ "mlock", "munlock" })
+            assert(p[call](p, first, (1 + rng.below(8)) * 4096))
+            local list = {}
+            for i = 1, 600 do
+                local at = rng.below(8) == 0 and large + rng.below(1 << 18) * 8
+                    or base + rng.below(80) * 4096 + rng.below(500) * 8
+                list[i] = { rng.pick({ "load", "load", "store", "modify" }), at, 8 }
+                if rng.below(2) == 0 and i > 1 then list[i][2] = list[i - 1][2] end
+            end
+            p:replay(vmem.trace.new(list))
+            for page = 0, 79 do where[page + 1] = p:page(base + page * 4096).state end
+            seen[round] = table.concat(where, " ")
+            lu.assertEquals({ m:check() }, { true })
+        end
+        return m:_stats(), seen, m:stats("kernel.evictions")
+    end
+    for seed = 1, math.ceil(20 * scale) do
+        local fast, fast_seen, evictions = run(seed, true)
+        local slow, slow_seen = run(seed, false)
+        lu.assertNil(fuzz.difference(fast, slow, "seed " .. seed .. "\n"))
+        lu.assertEquals(fast_seen, slow_seen)
+        lu.assertTrue(evictions > 100)
+    end
+end
+
 -- Global pages, by entries that are changed in memory: another's entry stands for a
 -- page, whatever the page table of the process that runs says.
 function TestShortcuts:testGlobalPages()

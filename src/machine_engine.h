@@ -8,9 +8,10 @@
  * Four ways for a record, each exact:
  *   front   its page is the most recent of its L1 TLB set and its line of its L1
  *           cache set: nothing changes but counts, which are kept in a register;
- *   near    within one line; the L1 TLB, the L2 TLB, or a walk whose way is
- *           remembered, translates it, and no fault or permission is in question;
- *   far     within one line, but the MMU and perhaps the kernel must be asked;
+ *   near    within one line or over two of one page; the L1 TLB, the L2 TLB, or a
+ *           walk whose way is remembered, translates it, and no fault or permission
+ *           is in question;
+ *   far     the same lines, but the MMU and perhaps the kernel must be asked;
  *   plain   machine_one, which does everything.
  * Each way looks first and changes something only when it will serve the record.
  * While records take the slower ways, the host is told what the coming ones need.
@@ -116,9 +117,10 @@ VM_INLINE bool ENGINE(translate)(pending *q, const lane *l, uint64_t vpn, uint64
     return true;
 }
 
-/* An access within one line: fetch, load or store. */
-VM_INLINE vm_status ENGINE(within)(pending *q, const lane *l, uint64_t va, const unsigned page_bits,
-                                   const unsigned line_bits)
+/* An access within one page: fetch, load or store. `over` is 0, or 1 if it reaches
+ * into the next line. */
+VM_INLINE vm_status ENGINE(within)(pending *q, const lane *l, uint64_t va, uint64_t over,
+                                   const unsigned page_bits, const unsigned line_bits)
 {
     machine *m = q->m;
     policy *pol = m->kernel.pol;
@@ -127,10 +129,14 @@ VM_INLINE vm_status ENGINE(within)(pending *q, const lane *l, uint64_t va, const
     uint64_t pay, pa;
     if (VM_UNLIKELY(q->n > QUEUE_ROOM - QUEUE_ACCESS))
         ENGINE(settle)(q);
+    m->n.line_straddles += over;
     if (VM_LIKELY(ENGINE(translate)(q, l, va >> page_bits, &pay, line_bits))) {
         pa = (pay >> 8 << page_bits) | (va & low_mask(page_bits));
         q->near += l->count;
         q->frame = pay >> 8;
+        /* The stamp of a frame that the policy does not rule over (locked, of zeros, of a
+         * large page) is never read: such a frame is not in its heap, and to insert it is
+         * to stamp it anew. There is room, for no frame is taken without. */
         if (pol->cls->exact)
             pol->stamps[pay >> 8] = ++pol->tick;
     } else {
@@ -147,18 +153,24 @@ VM_INLINE vm_status ENGINE(within)(pending *q, const lane *l, uint64_t va, const
         m->n.stores += write;
     }
     ENGINE(access)(l->more->cache, pa >> line_bits, write, t, q);
+    if (VM_UNLIKELY(over)) {
+        l->more->cache->n.refs[write][t]++;
+        ENGINE(access)(l->more->cache, (pa >> line_bits) + 1, write, t, q);
+    }
     return VM_OK;
 }
 
-static VM_NOINLINE vm_status ENGINE(within_any)(pending *q, const lane *l, uint64_t va)
+static VM_NOINLINE vm_status ENGINE(within_any)(pending *q, const lane *l, uint64_t va,
+                                                uint64_t over)
 {
-    return ENGINE(within)(q, l, va, q->mmu->g.page_bits, l->more->cache->line_bits);
+    return ENGINE(within)(q, l, va, over, q->mmu->g.page_bits, l->more->cache->line_bits);
 }
 
 /* Pages of 4 KiB, lines of 64 bytes. */
-static VM_NOINLINE vm_status ENGINE(within_usual)(pending *q, const lane *l, uint64_t va)
+static VM_NOINLINE vm_status ENGINE(within_usual)(pending *q, const lane *l, uint64_t va,
+                                                  uint64_t over)
 {
-    return ENGINE(within)(q, l, va, 12, 6);
+    return ENGINE(within)(q, l, va, over, 12, 6);
 }
 
 /* The loop. `page_bits`, `line_bits`, `virtual_set` and `exact` are constants
@@ -177,7 +189,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
-    vm_status (*const within)(pending *, const lane *, uint64_t) =
+    vm_status (*const within)(pending *, const lane *, uint64_t, uint64_t) =
         virtual_set ? ENGINE(within_usual) : ENGINE(within_any);
     uint64_t packed = 0;
     uint64_t *stamps = pol->stamps, tick = pol->tick;
@@ -229,14 +241,15 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
             run_settle(m, packed);
             packed = 0;
         }
-        if (VM_LIKELY((over | wild) == 0)) {
+        const bool two = over == 1 && (((va >> line_bits) + 1) & low_mask(in_page)) != 0;
+        if (VM_LIKELY(((over ^ two) | wild) == 0)) {
             q.coming = i + RUN_AHEAD < n ? r[i + RUN_AHEAD].addr : va;
             if (kind != ACCESS_MODIFY) {
-                s = within(&q, l, va);
+                s = within(&q, l, va, over);
             } else {
-                s = within(&q, &lanes[ACCESS_LOAD], va);
+                s = within(&q, &lanes[ACCESS_LOAD], va, over);
                 if (s == VM_OK)
-                    s = within(&q, &lanes[ACCESS_STORE], va);
+                    s = within(&q, &lanes[ACCESS_STORE], va, over);
                 m->n.modifies += s == VM_OK;
             }
         } else {
@@ -250,8 +263,8 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         }
         if (VM_UNLIKELY(s != VM_OK))
             break;
-        if (q.frame != FRAME_NONE) { /* page and line are in front now */
-            last[kind] = va >> line_bits;
+        if (q.frame != FRAME_NONE) { /* page and (last) line are in front now */
+            last[kind] = (va >> line_bits) + over;
             frame_of[kind] = q.frame;
         }
     }

@@ -101,7 +101,7 @@ static VM_NOINLINE void run_settle(machine *m, uint64_t packed)
 enum {
     QUEUE_ROOM = 1024,
     QUEUE_PART = QUEUE_ROOM / 2,               /* each makes two of the next level at most */
-    QUEUE_ACCESS = 2 * (PT_LEVELS_MAX + 1),    /* of one access: a walk and the line itself */
+    QUEUE_ACCESS = 2 * (PT_LEVELS_MAX + 2),    /* of one access: a walk and two lines */
     QUEUE_AHEAD = 8,                           /* requests ahead of which a set is fetched */
     QUEUE_COUNT = 16,                          /* bits of the count of a class */
     QUEUE_BACK = QUEUE_COUNT * TRAFFIC_CLASSES /* the class of lines written back */
