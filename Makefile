@@ -153,8 +153,11 @@ $(FAIL): spec/fail.c src/base/base.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $<
 
+# Processes that share the specs out.
+JOBS ?= $(or $(shell nproc 2>/dev/null),1)
+
 test: all library check $(FAIL)
-	@$(LUA) spec/run.lua $(SPEC)
+	@$(LUA) spec/run.lua --jobs $(JOBS) $(SPEC)
 
 # A static host with the module preloaded: the sanitizers are then the
 # program's own, and leaks are reported with the names of their functions.
@@ -179,7 +182,7 @@ $(BUILD)/asan/%_embed: %/embed.c src/vmem.h $(HOST)
 
 asan: $(HOST) $(EMBEDS) all library $(FAIL)
 	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
-	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua $(SPEC)
+	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua --jobs $(JOBS) $(SPEC)
 
 STEPS ?= 1000000
 SEED  ?=

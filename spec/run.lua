@@ -3,6 +3,7 @@
 --    lua5.4 spec/run.lua trace policy        those two
 --    lua5.4 spec/run.lua trace -p Damaged    LuaUnit's options: -p, -x, -v, -o, -s ...
 --    lua5.4 spec/run.lua TestTrace.testOpen  classes and tests by name
+--    lua5.4 spec/run.lua --jobs 2            two processes, if whole files are run
 -- The last line is `N passed, N failed` (and `, N skipped`). A spec that cannot
 -- be loaded counts as a failure; so does a run in which nothing ran.
 
@@ -42,11 +43,14 @@ for _, option in ipairs({ "-o", "--output", "-p", "--pattern", "-x", "--exclude"
     takes_value[option] = true
 end
 
-local chosen, options = {}, {}
+local chosen, options, processes = {}, {}, 1
 do
     local i = 1
     while i <= #arg do
-        if arg[i]:sub(1, 1) == "-" then
+        if arg[i] == "--jobs" then
+            i = i + 1
+            processes = assert(math.tointeger(tonumber(arg[i])), "--jobs: how many?")
+        elseif arg[i]:sub(1, 1) == "-" then
             options[#options + 1] = arg[i]
             if takes_value[arg[i]] then
                 i = i + 1
@@ -59,6 +63,10 @@ do
         end
         i = i + 1
     end
+end
+chosen = #chosen > 0 and chosen or spec_names()
+if processes > 1 and #chosen > 1 and #options == 0 then
+    finish(require("jobs").run(chosen, processes))
 end
 if #options == 0 then
     options[1] = "--output"
@@ -80,7 +88,7 @@ end
 -- What defines the classes of a spec that can't be loaded may be half there:
 -- its classes are taken away, and the file is one failure.
 local unloadable = {}
-for _, name in ipairs(#chosen > 0 and chosen or spec_names()) do
+for _, name in ipairs(chosen) do
     local before = {}
     for key in pairs(_G) do
         before[key] = true
