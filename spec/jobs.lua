@@ -1,73 +1,74 @@
--- Spec files shared out among several processes, which run side by side:
+-- Spec files run side by side, a process each, as many at once as are asked for:
 --    require("jobs").run(names, 2)            --> passed, failed, skipped
--- A process gets whole files, the large ones first, so that the shares are about
--- as long. What a process prints is shown when those before it have ended.
+-- One line tells of each file that has ended; what it printed is shown if it failed.
 local tree = require("tree")
 
 local jobs = {}
 
-local function size(name)
-    local file = io.open(("%s/spec/%s_spec.lua"):format(tree.root, name))
-    local bytes = file and file:seek("end") or 0
-    if file then
-        file:close()
-    end
-    return bytes
-end
-
-local function shares(names, count)
-    local weight, sorted, share = {}, {}, {}
+-- Large files tend to take long: they begin first, so that none is left for the end.
+local function by_size(names)
+    local bytes, sorted = {}, {}
     for i, name in ipairs(names) do
-        weight[name], sorted[i] = size(name), name
+        local file = io.open(("%s/spec/%s_spec.lua"):format(tree.root, name))
+        bytes[name], sorted[i] = file and file:seek("end") or 0, name
+        if file then
+            file:close()
+        end
     end
     table.sort(sorted, function(a, b)
-        return weight[a] > weight[b] or weight[a] == weight[b] and a < b
+        return bytes[a] > bytes[b] or bytes[a] == bytes[b] and a < b
     end)
-    for i = 1, count do
-        share[i] = { bytes = 0, words = {} }
+    return sorted
+end
+
+local function read(path)
+    local file = assert(io.open(path))
+    local text = file:read("a")
+    file:close()
+    return text
+end
+
+-- What a spec's process printed, and how it ended.
+local function count(name, text, status)
+    local line
+    for l in text:gmatch("[^\n]+") do
+        line = l:match("^%d+ passed, %d+ failed.*") or line
     end
-    for _, name in ipairs(sorted) do
-        local least = share[1]
-        for _, s in ipairs(share) do
-            least = s.bytes < least.bytes and s or least
-        end
-        least.bytes = least.bytes + weight[name]
-        table.insert(least.words, tree.quote(name))
+    local passed, failed, skipped = 0, 1, 0
+    if line then
+        passed, failed = tonumber(line:match("^%d+")), tonumber(line:match("(%d+) failed"))
+        skipped = tonumber(line:match("(%d+) skipped") or 0)
     end
-    return share
+    if failed == 0 and status ~= "0" then -- a sanitizer has the last word after the counts
+        failed = 1
+    end
+    if failed > 0 then
+        print(text)
+        line = ("FAILED (exit %s) %s"):format(status, line or "without a count")
+    end
+    print(("%-20s %s"):format(name, line))
+    io.flush()
+    return passed, failed, skipped
 end
 
 ---@param names string[] of spec files, without `_spec.lua`
----@param count integer of processes
+---@param processes integer at once
 ---@return integer passed, integer failed, integer skipped
-function jobs.run(names, count)
-    local pipes = {}
-    for i, share in ipairs(shares(names, math.min(count, #names))) do
-        pipes[i] = assert(io.popen(("%s %s %s 2>&1 </dev/null"):format(
-            tree.quote(arg[-1]), tree.quote(arg[0]), table.concat(share.words, " "))))
-    end
-    local passed, failed, skipped = 0, 0, 0
-    for _, pipe in ipairs(pipes) do
-        local line, p, f, s = "", nil, nil, nil
-        for byte in pipe:lines(1) do
-            io.write(byte)
-            io.flush()
-            line = line .. byte
-            if byte == "\n" then
-                if line:match("^%d+ passed, %d+ failed") then
-                    p, f, s = line:match("(%d+) passed"), line:match("(%d+) failed"), line:match("(%d+) skipped")
-                end
-                line = ""
-            end
+function jobs.run(names, processes)
+    return tree.scratch(function(folder)
+        local passed, failed, skipped, ended = 0, 0, 0, 0
+        local body = ('%s %s "$1" >%s/"$1" 2>&1 </dev/null; echo "$1 $?"'):format(
+            tree.quote(arg[-1]), tree.quote(arg[0]), tree.quote(folder))
+        local pipe = assert(io.popen(("printf '%%s\\n' %s | xargs -P %d -n 1 sh -c %s sh"):format(
+            table.concat(by_size(names), " "), processes, tree.quote(body))))
+        for line in pipe:lines() do
+            local name, status = line:match("^(%S+) (%d+)$")
+            local p, f, s = count(name, read(folder .. "/" .. name), status)
+            passed, failed, skipped, ended = passed + p, failed + f, skipped + s, ended + 1
         end
-        local ok = pipe:close()
-        passed, failed, skipped = passed + (p or 0), failed + (f or 0), skipped + (s or 0)
-        -- A sanitizer, or a crash, has the last word after the counts.
-        if not p or f == "0" and not ok then
-            failed = failed + 1
-        end
-    end
-    return passed, failed, skipped
+        pipe:close()
+        return passed, failed + #names - ended, skipped
+    end)
 end
 
 return jobs

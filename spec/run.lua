@@ -3,7 +3,7 @@
 --    lua5.4 spec/run.lua trace policy        those two
 --    lua5.4 spec/run.lua trace -p Damaged    LuaUnit's options: -p, -x, -v, -o, -s ...
 --    lua5.4 spec/run.lua TestTrace.testOpen  classes and tests by name
---    lua5.4 spec/run.lua --jobs 2            two processes, if whole files are run
+--    lua5.4 spec/run.lua --jobs 2            a process a file, two at once
 -- The last line is `N passed, N failed` (and `, N skipped`). A spec that cannot
 -- be loaded counts as a failure; so does a run in which nothing ran.
 
