@@ -29,7 +29,7 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
 /* A hit must be known to policies that count every reference. */
 static void machine_touch(machine *m, uint64_t pa, access_kind kind)
 {
-    uint64_t ppn = pa >> m->hw.mmu.g.page_bits;
+    uint64_t ppn = pa >> m->hw.g.page_bits;
     const frame *f = frames_at(&m->kernel.frames, ppn);
     if (!f || !frame_is_ruled(f))
         return;
@@ -114,7 +114,7 @@ vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kin
                             fault_info *info, vm_error *e)
 {
     for (;;) {
-        mmu_fault fault = mmu_translate(&m->hw.mmu, va, kind, pa);
+        mmu_fault fault = mmu_translate(m->hw.mmu, va, kind, pa);
         if (VM_LIKELY(fault == MMU_OK))
             break;
         vm_status s = machine_serve(m, p, va, kind, fault, info, e);
@@ -123,7 +123,7 @@ vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kin
         if (s != VM_OK)
             return s;
     }
-    if (m->kernel.pol->cls->exact && m->hw.mmu.paging)
+    if (m->kernel.pol->cls->exact && m->hw.mmu->paging)
         machine_touch(m, *pa, kind);
     return VM_OK;
 }
@@ -146,20 +146,20 @@ static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t si
                                 vm_error *e)
 {
     const cache *c = kind == ACCESS_FETCH ? m->hw.l1i : m->hw.l1d;
-    uint64_t page = UINT64_C(1) << m->hw.mmu.g.page_bits, pa;
+    uint64_t page = UINT64_C(1) << m->hw.g.page_bits, pa;
     if (VM_UNLIKELY(size - 1 > UINT64_MAX - va)) {
         *info = (fault_info){"SIGSEGV", "MAPERR", va, kind, p->pid};
         return vm_fail(e, VM_FAULT, "SIGSEGV");
     }
     kernel_switch(&m->kernel, p);
-    m->n.page_straddles += m->hw.mmu.paging && (va & (page - 1)) + size > page;
+    m->n.page_straddles += m->hw.mmu->paging && (va & (page - 1)) + size > page;
     m->n.line_straddles += c && va >> c->line_bits != (va + size - 1) >> c->line_bits;
     while (size) {
         uint64_t room = page - (va & (page - 1)), n = size;
-        if (m->hw.mmu.paging && n > room)
+        if (m->hw.mmu->paging && n > room)
             n = room;
         vm_status s = machine_translate(m, p, va, kind, &pa, info, e);
-        if (s == VM_OK && !m->hw.mmu.paging && n > m->hw.mem.size - pa) {
+        if (s == VM_OK && !m->hw.mmu->paging && n > m->hw.mem.size - pa) {
             *info = (fault_info){"SIGBUS", "ADRERR", va, kind, p->pid};
             s = vm_fail(e, VM_FAULT, "SIGBUS");
         }
@@ -208,7 +208,7 @@ vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, acc
 bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access_kind kind,
                    uint64_t *pa)
 {
-    const mmu *u = &m->hw.mmu;
+    const mmu *u = m->hw.mmu;
     const cache *c = m->hw.l1d;
     const bool write = kind == ACCESS_STORE;
     if (!c || !c->simple || m->opt.straddle || !u->paging || !u->chain_count[0] ||
@@ -269,8 +269,8 @@ vm_status machine_write(machine *m, process *p, uint64_t va, const void *from, s
 
 bool machine_peek(const machine *m, const process *p, uint64_t va, uint64_t *pa)
 {
-    const pt_geometry *g = &m->hw.mmu.g;
-    if (!m->hw.mmu.paging) {
+    const pt_geometry *g = &m->hw.g;
+    if (!m->hw.mmu->paging) {
         *pa = va;
         return va < m->hw.mem.size;
     }
@@ -290,18 +290,21 @@ void machine_time_now(const machine *m, machine_time *t)
     const hardware *hw = &m->hw;
     uint64_t by[TRAFFIC_CLASSES] = {0};
     memset(t, 0, sizeof *t);
-    for (unsigned c = 0; c < TRAFFIC_CLASSES; c++) {
-        for (unsigned i = 0; i < hw->cache_count; i++) {
-            const cache *k = &hw->caches[i];
-            by[c] += (k->n.refs[0][c] + k->n.refs[1][c]) * k->cfg.latency;
+    for (unsigned cpu = 0; cpu < hw->cpu_count; cpu++) {
+        const mmu *u = &hw->cpus[cpu].mmu;
+        for (unsigned i = 0; i < (cpu ? hw->private_count : hw->cache_count); i++) {
+            const cache *k = hardware_cache(hw, cpu, i);
+            for (unsigned c = 0; c < TRAFFIC_CLASSES; c++)
+                by[c] += (k->n.refs[0][c] + k->n.refs[1][c]) * k->cfg.latency;
         }
-        by[c] += hw->memory.reads[c] * (uint64_t)m->opt.dram_latency;
+        for (unsigned i = 0; i < u->tlb_count; i++)
+            t->tlb += u->tlbs[i].n.lookups * u->tlbs[i].cfg.latency;
     }
+    for (unsigned c = 0; c < TRAFFIC_CLASSES; c++)
+        by[c] += hw->memory.reads[c] * (uint64_t)m->opt.dram_latency;
     t->fetch = by[TRAFFIC_FETCH];
     t->data = by[TRAFFIC_DATA];
     t->walk = by[TRAFFIC_WALK];
-    for (unsigned i = 0; i < hw->mmu.tlb_count; i++)
-        t->tlb += hw->mmu.tlbs[i].n.lookups * hw->mmu.tlbs[i].cfg.latency;
     t->kernel = m->kernel.n.faults * (uint64_t)m->opt.fault_cycles +
                 m->kernel.n.zero_fills * (uint64_t)m->opt.zero_cycles +
                 (m->kernel.n.cow_copies + m->kernel.n.huge_copies + m->kernel.n.compact_moves) *

@@ -183,8 +183,8 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
 {
     const uint64_t line_mask = low_mask(line_bits);
     const unsigned in_page = page_bits - line_bits;
-    const unsigned limit_bits = m->hw.mmu.g.va_bits - m->hw.mmu.g.canonical;
-    const uint64_t asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
+    const unsigned limit_bits = m->hw.g.va_bits - m->hw.g.canonical;
+    const uint64_t asid_tag = tlb_tag(0, m->hw.mmu->asid, 0);
     policy *pol = m->kernel.pol;
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
@@ -280,7 +280,7 @@ static vm_status ENGINE(run)(machine *m, process *p, uint16_t task, const access
                              size_t n, size_t *done, const lane lanes[4], fault_info *info,
                              vm_error *e)
 {
-    const unsigned page_bits = m->hw.mmu.g.page_bits, line_bits = m->hw.l1d->line_bits;
+    const unsigned page_bits = m->hw.g.page_bits, line_bits = m->hw.l1d->line_bits;
     const uint32_t widest = m->hw.l1d->set_mask | m->hw.l1i->set_mask;
     const bool exact = m->kernel.pol->cls->exact;
     if (page_bits != 12 || line_bits != 6 || widest > 63)

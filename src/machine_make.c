@@ -13,29 +13,41 @@ static const struct {
     {"l1", OPT_L1, true, true},   {"l1i", OPT_L1I, true, false}, {"l1d", OPT_L1D, false, true},
     {"l2", OPT_L2, false, false}, {"l3", OPT_L3, false, false},  {"l4", OPT_L4, false, false},
 };
+#define CACHE_PLACES (sizeof cache_places / sizeof *cache_places)
+#define SEED_OF_CPU  100000 /* so that random choices of processors are their own */
+
+static vm_status make_processors(machine *m, vm_error *e)
+{
+    m->hw.cpu_count = 1;
+    m->hw.cpus = host_zalloc_aligned(&m->host, m->hw.cpu_count * sizeof *m->hw.cpus);
+    if (!m->hw.cpus)
+        return vm_fail_nomem(e, "the processors");
+    hardware_use(&m->hw, 0);
+    return VM_OK;
+}
 
 static vm_status make_paging(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
-    mmu *u = &m->hw.mmu;
+    pt_geometry *g = &m->hw.g;
     unsigned bits[PT_LEVELS_MAX];
     for (int i = 0; i < o->levels_count; i++)
         bits[i] = (unsigned)o->levels[i];
     vm_status s =
-        pt_geometry_init(&u->g, pte_formats[o->pte], (unsigned)o->va_bits, (unsigned)o->pa_bits,
+        pt_geometry_init(g, pte_formats[o->pte], (unsigned)o->va_bits, (unsigned)o->pa_bits,
                          (uint64_t)o->page, bits, (unsigned)o->levels_count, e);
     if (s != VM_OK)
         return s;
-    uint64_t page = UINT64_C(1) << u->g.page_bits;
+    uint64_t page = UINT64_C(1) << g->page_bits;
     if (o->dram_size % (int64_t)page)
         return vm_fail(e, VM_INVALID,
                        "dram.size is %lld, not a whole number of pages of %lld bytes",
                        (long long)o->dram_size, (long long)o->page);
     /* One level's root may lie where no PTE can name it; tables below a root may not. */
-    if (o->paging && u->g.levels > 1 && (uint64_t)o->dram_size > UINT64_C(1) << u->g.pa_bits)
+    if (o->paging && g->levels > 1 && (uint64_t)o->dram_size > UINT64_C(1) << g->pa_bits)
         return vm_fail(e, VM_INVALID,
                        "dram.size is %lld, more than the 2^%u bytes that paging.pa_bits can name",
-                       (long long)o->dram_size, u->g.pa_bits);
+                       (long long)o->dram_size, g->pa_bits);
     if (o->disk_size % (int64_t)page)
         return vm_fail(e, VM_INVALID,
                        "disk.size is %lld, not a whole number of pages of %lld bytes",
@@ -43,14 +55,21 @@ static vm_status make_paging(machine *m, vm_error *e)
     if (o->swap % (int64_t)page)
         return vm_fail(e, VM_INVALID, "swap is %lld, not a whole number of pages of %lld bytes",
                        (long long)o->swap, (long long)o->page);
-    uint64_t slots = (uint64_t)o->swap / page,
-             most = u->g.format->ppn_mask >> u->g.format->ppn_shift;
+    uint64_t slots = (uint64_t)o->swap / page, most = g->format->ppn_mask >> g->format->ppn_shift;
     most = most < SLOT_NONE - 1 ? most : SLOT_NONE - 1;
     if (slots > most)
         return vm_fail(e, VM_INVALID,
                        "swap has %llu slots, but an entry of format %s can name %llu",
-                       (unsigned long long)slots, u->g.format->name, (unsigned long long)most);
-    u->paging = o->paging != 0;
+                       (unsigned long long)slots, g->format->name, (unsigned long long)most);
+    for (unsigned i = 0; i < m->hw.cpu_count; i++) {
+        mmu *u = &m->hw.cpus[i].mmu;
+        u->g = *g;
+        u->mem = &m->hw.mem;
+        u->memory = &m->hw.memory;
+        u->error = &m->error;
+        u->failed = &m->hw.failed;
+        u->paging = o->paging != 0;
+    }
     return VM_OK;
 }
 
@@ -69,45 +88,59 @@ static cache_config make_cache_config(const machine_options *o, size_t place)
                           .policy = option_set_policy(c->policy)};
 }
 
-static vm_status make_caches(machine *m, vm_error *e)
+/* What can't be whatever the caches hold. */
+static vm_status make_cache_places(const machine_options *o, vm_error *e)
 {
-    const machine_options *o = &m->opt;
-    hardware *hw = &m->hw;
-    const size_t places = sizeof cache_places / sizeof *cache_places;
     if (o->cache[OPT_L1].size && (o->cache[OPT_L1I].size || o->cache[OPT_L1D].size))
         return vm_fail(e, VM_INVALID,
                        "cache.l1 is for both fetches and data: it can't stand beside "
                        "cache.l1i or cache.l1d");
     if (!o->cache[OPT_L1I].size != !o->cache[OPT_L1D].size)
         return vm_fail(e, VM_INVALID, "cache.l1i and cache.l1d go together: give both or neither");
-    for (size_t i = 0; i < places; i++) {
+    return VM_OK;
+}
+
+/* The caches that a processor meets; the first one to be made makes the shared ones. */
+static vm_status make_caches_of(machine *m, unsigned cpu, vm_error *e)
+{
+    const machine_options *o = &m->opt;
+    hardware *hw = &m->hw;
+    processor *p = &hw->cpus[cpu];
+    unsigned n = 0;
+    for (size_t i = 0; i < CACHE_PLACES; i++) {
         cache_config cfg = make_cache_config(o, i);
         if (!cfg.size)
             continue;
-        bool first = cache_places[i].fetch || cache_places[i].data;
-        if (!first && hw->cache_count == 0)
-            return vm_fail(e, VM_INVALID,
-                           "cache.%s has no first level above it (cache.l1, or "
-                           "cache.l1i and cache.l1d)",
-                           cfg.name);
-        cache *c = &hw->caches[hw->cache_count];
+        cache *c = hardware_cache(hw, cpu, n++);
+        if (cache_places[i].fetch)
+            p->l1i = c;
+        if (cache_places[i].data)
+            p->l1d = c;
+        if (n > hw->private_count && cpu > 0)
+            continue;
         vm_status s = cache_init(c, &m->host, &cfg, hw->mem.size, o->shortcuts != 0,
-                                 (uint64_t)o->seed + 17 * (i + 1), e);
+                                 (uint64_t)o->seed + 17 * (i + 1) + SEED_OF_CPU * cpu, e);
         if (s != VM_OK)
             return s;
-        hw->cache_count++;
         c->probe = &hw->cache_probe;
         c->error = &m->error;
         c->failed = &m->hw.failed;
-        if (cache_places[i].fetch)
-            hw->l1i = c;
-        if (cache_places[i].data)
-            hw->l1d = c;
     }
-    for (unsigned i = hw->cache_count; i-- > 0;) { /* from below, see cache_link */
-        cache *c = &hw->caches[i], *next = i + 1 < hw->cache_count ? c + 1 : NULL;
-        if (c == hw->l1i && next == hw->l1d) /* split: both stand over the second level */
-            next = i + 2 < hw->cache_count ? c + 2 : NULL;
+    p->mmu.walk_cache = p->l1d;
+    return VM_OK;
+}
+
+/* From below, see cache_link. */
+static vm_status make_links(machine *m, unsigned cpu, vm_error *e)
+{
+    const machine_options *o = &m->opt;
+    hardware *hw = &m->hw;
+    const processor *p = &hw->cpus[cpu];
+    for (unsigned i = cpu ? hw->private_count : hw->cache_count; i-- > 0;) {
+        cache *c = hardware_cache(hw, cpu, i);
+        unsigned below =
+            i + 1 + (c == p->l1i && c != p->l1d); /* split: both over the second level */
+        cache *next = below < hw->cache_count ? hardware_cache(hw, cpu, below) : NULL;
         /* A lower level that is not given what a write brought above can't hold it all. */
         if (o->straddle && c->is_inclusive && !c->allocate)
             return vm_fail(e, VM_INVALID,
@@ -119,18 +152,40 @@ static vm_status make_caches(machine *m, vm_error *e)
         if (s != VM_OK)
             return s;
     }
-    m->shortest_line = UINT32_MAX;
-    for (unsigned i = 0; i < hw->cache_count; i++)
-        if (hw->caches[i].cfg.line < m->shortest_line)
-            m->shortest_line = hw->caches[i].cfg.line;
-    hw->mmu.walk_cache = hw->l1d;
     return VM_OK;
 }
 
-static vm_status make_tlb(machine *m, const char *name, const tlb_options *o, uint64_t seed,
+static vm_status make_caches(machine *m, vm_error *e)
+{
+    hardware *hw = &m->hw;
+    vm_status s = make_cache_places(&m->opt, e);
+    m->shortest_line = UINT32_MAX;
+    for (size_t i = 0; i < CACHE_PLACES && s == VM_OK; i++) {
+        const cache_config cfg = make_cache_config(&m->opt, i);
+        bool first = cache_places[i].fetch || cache_places[i].data;
+        if (!cfg.size)
+            continue;
+        if (!first && hw->cache_count == 0)
+            return vm_fail(e, VM_INVALID,
+                           "cache.%s has no first level above it (cache.l1, or "
+                           "cache.l1i and cache.l1d)",
+                           cfg.name);
+        hw->cache_count++;
+        /* All but the outermost level are a processor's own, and the first always is. */
+        hw->private_count = first ? hw->cache_count : hw->cache_count - 1;
+        if (cfg.line < m->shortest_line)
+            m->shortest_line = cfg.line;
+    }
+    for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)
+        s = make_caches_of(m, i, e);
+    for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)
+        s = make_links(m, i, e);
+    return s;
+}
+
+static vm_status make_tlb(machine *m, mmu *u, const char *name, const tlb_options *o, uint64_t seed,
                           tlb **out, vm_error *e)
 {
-    mmu *u = &m->hw.mmu;
     unsigned shift[TLB_CLASSES] = {0};
     *out = NULL;
     if (!o->entries)
@@ -158,25 +213,25 @@ static void make_chain(mmu *u, bool fetch, tlb *const *levels)
             u->chain[fetch][u->chain_count[fetch]++] = levels[i];
 }
 
-static vm_status make_tlbs(machine *m, vm_error *e)
+static vm_status make_tlbs(machine *m, unsigned cpu, vm_error *e)
 {
     const machine_options *o = &m->opt;
-    mmu *u = &m->hw.mmu;
+    mmu *u = &m->hw.cpus[cpu].mmu;
     tlb *l1, *l1i, *l1d, *l2, *l3;
-    uint64_t seed = (uint64_t)o->seed + 1000;
+    uint64_t seed = (uint64_t)o->seed + 1000 + SEED_OF_CPU * cpu;
     if (o->tlb[OPT_L1].entries && (o->tlb[OPT_L1I].entries || o->tlb[OPT_L1D].entries))
         return vm_fail(e, VM_INVALID,
                        "tlb.l1 is for both fetches and data: it can't stand beside "
                        "tlb.l1i or tlb.l1d");
-    vm_status s = make_tlb(m, "l1", &o->tlb[OPT_L1], seed, &l1, e);
+    vm_status s = make_tlb(m, u, "l1", &o->tlb[OPT_L1], seed, &l1, e);
     if (s == VM_OK)
-        s = make_tlb(m, "l1i", &o->tlb[OPT_L1I], seed + 1, &l1i, e);
+        s = make_tlb(m, u, "l1i", &o->tlb[OPT_L1I], seed + 1, &l1i, e);
     if (s == VM_OK)
-        s = make_tlb(m, "l1d", &o->tlb[OPT_L1D], seed + 2, &l1d, e);
+        s = make_tlb(m, u, "l1d", &o->tlb[OPT_L1D], seed + 2, &l1d, e);
     if (s == VM_OK)
-        s = make_tlb(m, "l2", &o->tlb[OPT_L2], seed + 3, &l2, e);
+        s = make_tlb(m, u, "l2", &o->tlb[OPT_L2], seed + 3, &l2, e);
     if (s == VM_OK)
-        s = make_tlb(m, "l3", &o->tlb[OPT_L3], seed + 4, &l3, e);
+        s = make_tlb(m, u, "l3", &o->tlb[OPT_L3], seed + 4, &l3, e);
     if (s != VM_OK)
         return s;
     make_chain(u, false, (tlb *[]){l1 ? l1 : l1d, l2, l3});
@@ -201,6 +256,15 @@ static vm_status make_tlbs(machine *m, vm_error *e)
     return o->shortcuts ? mmu_use_memos(u, e) : VM_OK;
 }
 
+static vm_status make_all_tlbs(machine *m, vm_error *e)
+{
+    vm_status s = VM_OK;
+    for (unsigned i = 0; i < m->hw.cpu_count && s == VM_OK; i++)
+        s = make_tlbs(m, i, e);
+    hardware_use(&m->hw, 0);
+    return s;
+}
+
 static uint64_t make_clock(void *ud) { return machine_clock(ud); }
 
 static uint64_t make_accesses(void *ud)
@@ -215,9 +279,9 @@ static vm_status make_kernel(machine *m, vm_error *e)
     const policy_class *pol = option_frame_policy(o->policy);
     kernel_config cfg = {.policy = pol,
                          .frames = frame_alloc_classes[o->frames],
-                         .swap_slots = (uint64_t)o->swap >> m->hw.mmu.g.page_bits,
+                         .swap_slots = (uint64_t)o->swap >> m->hw.g.page_bits,
                          .resident_limit = (uint64_t)o->resident,
-                         .file_blocks = (uint64_t)o->disk_size >> m->hw.mmu.g.page_bits,
+                         .file_blocks = (uint64_t)o->disk_size >> m->hw.g.page_bits,
                          .low = (uint64_t)o->reclaim_low,
                          .high = (uint64_t)o->reclaim_high,
                          .stack_limit = (uint64_t)o->stack,
@@ -242,15 +306,15 @@ static vm_status make_kernel(machine *m, vm_error *e)
         return vm_fail(e, VM_INVALID,
                        "reclaim.quota is \"%s\", but takes reclaim.scope = \"local\"",
                        option_find("reclaim.quota")->choice((int)o->reclaim_quota));
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     if (cfg.huge && (!o->paging || g->levels < 2 || !g->format->large_levels))
         return vm_fail(e, VM_INVALID, "huge is \"%s\", but the page table has no large pages",
                        option_find("huge")->choice((int)o->huge));
     if (cfg.low > cfg.high)
         return vm_fail(e, VM_INVALID, "reclaim.low is %llu, above reclaim.high (%llu)",
                        (unsigned long long)cfg.low, (unsigned long long)cfg.high);
-    vm_status s = disk_init(&m->hw.disk, &m->host, cfg.swap_slots + cfg.file_blocks,
-                            m->hw.mmu.g.page_bits, e);
+    vm_status s =
+        disk_init(&m->hw.disk, &m->host, cfg.swap_slots + cfg.file_blocks, m->hw.g.page_bits, e);
     m->hw.disk.bad_reads = (uint64_t)o->bad_reads;
     m->hw.disk.bad_writes = (uint64_t)o->bad_writes;
     if (s == VM_OK)
@@ -271,17 +335,15 @@ vm_status machine_new(const vm_host *host, const machine_options *opt, machine *
     m->host = *host;
     m->opt = *opt;
     m->hw.host = &m->host;
-    m->hw.mmu.mem = &m->hw.mem;
-    m->hw.mmu.memory = &m->hw.memory;
-    m->hw.mmu.error = &m->error;
-    m->hw.mmu.failed = &m->hw.failed;
-    vm_status s = make_paging(m, e);
+    vm_status s = make_processors(m, e);
+    if (s == VM_OK)
+        s = make_paging(m, e);
     if (s == VM_OK)
         s = dram_init(&m->hw.mem, &m->host, (uint64_t)opt->dram_size, e);
     if (s == VM_OK)
         s = make_caches(m, e);
     if (s == VM_OK)
-        s = make_tlbs(m, e);
+        s = make_all_tlbs(m, e);
     if (s == VM_OK)
         s = make_kernel(m, e);
     if (s == VM_OK && opt->boot)
@@ -304,9 +366,15 @@ void machine_delete(machine *m)
         kernel_free(&m->kernel);
     if (m->hw.disk.bytes.host)
         disk_free(&m->hw.disk);
-    for (unsigned i = 0; i < m->hw.cache_count; i++)
-        cache_free(&m->hw.caches[i]);
-    mmu_free(&m->hw.mmu);
+    hardware *hw = &m->hw;
+    for (unsigned cpu = 0; hw->cpus && cpu < hw->cpu_count; cpu++) {
+        for (unsigned i = 0; i < CACHE_LEVELS; i++)
+            cache_free(&hw->cpus[cpu].own[i]);
+        mmu_free(&hw->cpus[cpu].mmu);
+    }
+    for (unsigned i = 0; i < CACHE_LEVELS; i++)
+        cache_free(&hw->shared[i]);
+    host_free_aligned(&host, hw->cpus, hw->cpu_count * sizeof *hw->cpus);
     dram_free(&m->hw.mem);
     host_free_aligned(&host, m, sizeof *m);
 }
@@ -315,10 +383,10 @@ void machine_delete(machine *m)
 
 static vm_status state_needs_paging(const machine *m, vm_error *e)
 {
-    return m->hw.mmu.paging ? VM_OK
-                            : vm_fail(e, VM_INVALID,
-                                      "paging is off: there are no PTEs and "
-                                      "no TLB to set");
+    return m->hw.mmu->paging ? VM_OK
+                             : vm_fail(e, VM_INVALID,
+                                       "paging is off: there are no PTEs and "
+                                       "no TLB to set");
 }
 
 static vm_status state_kernels(uint64_t vpn, vm_error *e)
@@ -331,7 +399,7 @@ vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
 {
     if (state_needs_paging(m, e) != VM_OK)
         return VM_INVALID;
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     if (g->levels != 1)
         return vm_fail(e, VM_INVALID,
                        "PTEs can be set by hand only in a page table of one level; "
@@ -352,7 +420,7 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
 {
     if (state_needs_paging(m, e) != VM_OK)
         return VM_INVALID;
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     kernel *k = &m->kernel;
     if (vpn >> (g->va_bits - g->page_bits))
         return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
@@ -395,7 +463,7 @@ vm_status machine_set_tlb(machine *m, process *p, unsigned level, uint64_t vpn, 
 {
     if (state_needs_paging(m, e) != VM_OK)
         return VM_INVALID;
-    const mmu *u = &m->hw.mmu;
+    const mmu *u = m->hw.mmu;
     kernel_switch(&m->kernel, p);
     if (level >= u->chain_count[0])
         return vm_fail(e, VM_INVALID, "the machine has %u levels of data TLB, no level %u",

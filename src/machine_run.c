@@ -44,7 +44,7 @@ static bool lane_init(const machine *m, unsigned kind, lane *l, lane_more *more)
 {
     static const uint64_t needs[4] = {TLB_X | TLB_U, TLB_R | TLB_U, TLB_W | TLB_U | TLB_D,
                                       TLB_R | TLB_W | TLB_U | TLB_D};
-    const mmu *u = &m->hw.mmu;
+    const mmu *u = m->hw.mmu;
     const pte_format *f = u->g.format;
     bool fetch = kind == ACCESS_FETCH;
     cache *c = fetch ? m->hw.l1i : m->hw.l1d;
@@ -85,11 +85,11 @@ static VM_NOINLINE void run_settle(machine *m, uint64_t packed)
     m->n.stores += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
     m->n.modifies += hits[ACCESS_MODIFY];
     if (hits[ACCESS_FETCH]) {
-        m->hw.mmu.chain[1][0]->n.lookups += hits[ACCESS_FETCH];
+        m->hw.mmu->chain[1][0]->n.lookups += hits[ACCESS_FETCH];
         m->hw.l1i->n.refs[0][TRAFFIC_FETCH] += hits[ACCESS_FETCH];
     }
     if (data) {
-        m->hw.mmu.chain[0][0]->n.lookups += data;
+        m->hw.mmu->chain[0][0]->n.lookups += data;
         m->hw.l1d->n.refs[0][TRAFFIC_DATA] += hits[ACCESS_LOAD] + hits[ACCESS_MODIFY];
         m->hw.l1d->n.refs[1][TRAFFIC_DATA] += hits[ACCESS_STORE] + hits[ACCESS_MODIFY];
     }
@@ -131,8 +131,8 @@ static void pending_init(pending *q, machine *m, process *p, fault_info *info, v
     q->p = p;
     q->info = info;
     q->e = e;
-    q->mmu = &m->hw.mmu;
-    q->asid_tag = tlb_tag(0, m->hw.mmu.asid, 0);
+    q->mmu = m->hw.mmu;
+    q->asid_tag = tlb_tag(0, m->hw.mmu->asid, 0);
     q->near = 0;
     q->misses[0] = q->misses[1] = q->walks[0] = q->walks[1] = 0;
     q->to = m->hw.l1d->next;
@@ -269,8 +269,8 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
     lane_more more[4];
     size_t i = 0;
     kernel_switch(&m->kernel, p);
-    bool fast = m->opt.shortcuts && m->hw.mmu.paging && !m->opt.straddle && !m->hw.cache_probe &&
-                !m->hw.mmu.probe && m->kernel.cfg.stamped && !m->handlers;
+    bool fast = m->opt.shortcuts && m->hw.mmu->paging && !m->opt.straddle && !m->hw.cache_probe &&
+                !m->hw.mmu->probe && m->kernel.cfg.stamped && !m->handlers;
     for (unsigned k = 0; k < 4 && fast; k++)
         fast = lane_init(m, k, &lanes[k], &more[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
     vm_status s = VM_OK;

@@ -20,7 +20,16 @@ static void stats_put(const stats *s, const char *name, const char *unit, const 
     s->visit(s->ud, full, unit, doc, value);
 }
 
-static void stats_cache(const stats *s, const cache *c)
+/* Counters are structs of nothing but numbers. */
+static void stats_add(void *to, const void *from, size_t bytes)
+{
+    uint64_t *sum = to;
+    const uint64_t *n = from;
+    for (size_t i = 0; i < bytes / sizeof *sum; i++)
+        sum[i] += n[i];
+}
+
+static void stats_cache(const stats *s, const cache_counters *n)
 {
     static const char *const classes[] = {"data", "fetch", "walk"};
     static const char *const ways[] = {"read", "write"};
@@ -28,29 +37,79 @@ static void stats_cache(const stats *s, const cache *c)
     char name[40];
     for (int t = 0; t < TRAFFIC_CLASSES; t++)
         for (int w = 0; w < 2; w++) {
-            refs += c->n.refs[w][t];
-            misses += c->n.misses[w][t];
+            refs += n->refs[w][t];
+            misses += n->misses[w][t];
             snprintf(name, sizeof name, "%s.%ss", classes[t], ways[w]);
-            stats_put(s, name, "accesses", "accesses asked of this level", c->n.refs[w][t]);
+            stats_put(s, name, "accesses", "accesses asked of this level", n->refs[w][t]);
             snprintf(name, sizeof name, "%s.%s_misses", classes[t], ways[w]);
-            stats_put(s, name, "accesses", "of these, not found here", c->n.misses[w][t]);
+            stats_put(s, name, "accesses", "of these, not found here", n->misses[w][t]);
         }
     stats_put(s, "accesses", "accesses", "all accesses asked of this level", refs);
     stats_put(s, "hits", "accesses", "of these, found here", refs - misses);
     stats_put(s, "misses", "accesses", "of these, not found here", misses);
-#define X(field, label, unit, doc) stats_put(s, label, unit, doc, c->n.field);
+#define X(field, label, unit, doc) stats_put(s, label, unit, doc, n->field);
 #define D(field, doc)
     CACHE_COUNTERS(X, D)
 #undef X
 #undef D
 }
 
-static void stats_tlb(const stats *s, const tlb *t)
+static void stats_tlb(const stats *s, const tlb_counters *n)
 {
-#define X(field, label, unit, doc) stats_put(s, label, unit, doc, t->n.field);
+#define X(field, label, unit, doc) stats_put(s, label, unit, doc, n->field);
     TLB_COUNTERS(X)
 #undef X
-    stats_put(s, "hits", "accesses", "lookups that found their page", t->n.lookups - t->n.misses);
+    stats_put(s, "hits", "accesses", "lookups that found their page", n->lookups - n->misses);
+}
+
+static void stats_name(stats *s, const char *before, const char *part, const char *name)
+{
+    snprintf(s->prefix, sizeof s->prefix, "%s%s%s.", before, part, name);
+}
+
+/* What the processors from `first` to before `stop`, which are alike, have each for
+ * itself, summed. Caches that all share belong to the first. */
+static void stats_processors(stats *s, const hardware *hw, unsigned first, unsigned stop,
+                             const char *before)
+{
+    const mmu *u = &hw->cpus[first].mmu;
+    mmu_counters walks = {0};
+    for (unsigned i = 0; i < u->tlb_count; i++) {
+        tlb_counters n = {0};
+        for (unsigned cpu = first; cpu < stop; cpu++)
+            stats_add(&n, &hw->cpus[cpu].mmu.tlbs[i].n, sizeof n);
+        stats_name(s, before, "tlb.", u->tlbs[i].cfg.name);
+        stats_tlb(s, &n);
+    }
+    for (unsigned k = 1; k < PT_LEVELS_MAX; k++) {
+        tlb_counters n = {0};
+        if (!u->has_pwc[k])
+            continue;
+        for (unsigned cpu = first; cpu < stop; cpu++)
+            stats_add(&n, &hw->cpus[cpu].mmu.pwc[k].n, sizeof n);
+        stats_name(s, before, "", u->pwc[k].cfg.name);
+        stats_tlb(s, &n);
+    }
+    for (unsigned cpu = first; cpu < stop; cpu++)
+        stats_add(&walks, &hw->cpus[cpu].mmu.n, sizeof walks);
+    stats_name(s, before, "", "mmu");
+#define X(field, label, unit, doc) stats_put(s, label, unit, doc, walks.field);
+    MMU_COUNTERS(X)
+#undef X
+    for (unsigned k = 0; k < hw->g.levels; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "pte_reads.l%u", k);
+        stats_put(s, name, "entries", "entries read by walks at this level (0: leaves)",
+                  walks.pte_reads[k]);
+    }
+    for (unsigned i = 0; i < (*before ? hw->private_count : hw->cache_count); i++) {
+        cache_counters n = {0};
+        for (unsigned cpu = first; cpu < stop; cpu++)
+            if (i < hw->private_count || cpu == first)
+                stats_add(&n, &hardware_cache(hw, cpu, i)->n, sizeof n);
+        stats_name(s, before, "cache.", hardware_cache(hw, first, i)->cfg.name);
+        stats_cache(s, &n);
+    }
 }
 
 void machine_visit_stats(const machine *m, stat_visitor *visit, void *ud)
@@ -62,29 +121,7 @@ void machine_visit_stats(const machine *m, stat_visitor *visit, void *ud)
 #undef X
     stats_put(&s, "total", "accesses", "fetches, loads and stores",
               m->n.fetches + m->n.loads + m->n.stores);
-    for (unsigned i = 0; i < hw->mmu.tlb_count; i++) {
-        snprintf(s.prefix, sizeof s.prefix, "tlb.%s.", hw->mmu.tlbs[i].cfg.name);
-        stats_tlb(&s, &hw->mmu.tlbs[i]);
-    }
-    for (unsigned k = 1; k < PT_LEVELS_MAX; k++)
-        if (hw->mmu.has_pwc[k]) {
-            snprintf(s.prefix, sizeof s.prefix, "%s.", hw->mmu.pwc[k].cfg.name);
-            stats_tlb(&s, &hw->mmu.pwc[k]);
-        }
-    snprintf(s.prefix, sizeof s.prefix, "mmu.");
-#define X(field, label, unit, doc) stats_put(&s, label, unit, doc, hw->mmu.n.field);
-    MMU_COUNTERS(X)
-#undef X
-    for (unsigned k = 0; k < hw->mmu.g.levels; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "pte_reads.l%u", k);
-        stats_put(&s, name, "entries", "entries read by walks at this level (0: leaves)",
-                  hw->mmu.n.pte_reads[k]);
-    }
-    for (unsigned i = 0; i < hw->cache_count; i++) {
-        snprintf(s.prefix, sizeof s.prefix, "cache.%s.", hw->caches[i].cfg.name);
-        stats_cache(&s, &hw->caches[i]);
-    }
+    stats_processors(&s, hw, 0, hw->cpu_count, "");
     snprintf(s.prefix, sizeof s.prefix, "dram.");
     stats_put(&s, "data.reads", "lines", "lines read for loads and stores",
               hw->memory.reads[TRAFFIC_DATA]);
@@ -117,21 +154,29 @@ void machine_reset_counters(machine *m)
     memset(&m->kernel.n, 0, sizeof m->kernel.n);
     memset(&m->hw.memory, 0, sizeof m->hw.memory);
     memset(&m->hw.disk.n, 0, sizeof m->hw.disk.n);
-    memset(&m->hw.mmu.n, 0, sizeof m->hw.mmu.n);
-    for (unsigned i = 0; i < m->hw.cache_count; i++)
-        memset(&m->hw.caches[i].n, 0, sizeof m->hw.caches[i].n);
-    for (unsigned i = 0; i < m->hw.mmu.tlb_count; i++)
-        memset(&m->hw.mmu.tlbs[i].n, 0, sizeof m->hw.mmu.tlbs[i].n);
-    for (unsigned k = 1; k < PT_LEVELS_MAX; k++)
-        memset(&m->hw.mmu.pwc[k].n, 0, sizeof m->hw.mmu.pwc[k].n);
+    for (unsigned cpu = 0; cpu < m->hw.cpu_count; cpu++) {
+        mmu *u = &m->hw.cpus[cpu].mmu;
+        memset(&u->n, 0, sizeof u->n);
+        for (unsigned i = 0; i < u->tlb_count; i++)
+            memset(&u->tlbs[i].n, 0, sizeof u->tlbs[i].n);
+        for (unsigned k = 1; k < PT_LEVELS_MAX; k++)
+            memset(&u->pwc[k].n, 0, sizeof u->pwc[k].n);
+        for (unsigned i = 0; i < m->hw.cache_count; i++) {
+            cache *c = hardware_cache(&m->hw, cpu, i);
+            memset(&c->n, 0, sizeof c->n);
+        }
+    }
     for (size_t i = 1; i < m->kernel.process_count; i++)
         memset(&m->kernel.processes[i]->n, 0, sizeof m->kernel.processes[i]->n);
 }
 
 const char *machine_check(machine *m)
 {
-    const char *broken = mmu_check(&m->hw.mmu);
-    for (unsigned i = 0; i < m->hw.cache_count && !broken; i++)
-        broken = cache_check(&m->hw.caches[i]);
+    const char *broken = NULL;
+    for (unsigned cpu = 0; cpu < m->hw.cpu_count && !broken; cpu++) {
+        broken = mmu_check(&m->hw.cpus[cpu].mmu);
+        for (unsigned i = 0; i < m->hw.cache_count && !broken; i++)
+            broken = cache_check(hardware_cache(&m->hw, cpu, i));
+    }
     return broken ? broken : kernel_check(&m->kernel);
 }

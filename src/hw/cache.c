@@ -370,6 +370,8 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, bool whole,
 
 void cache_free(cache *c)
 {
+    if (!c->host) /* it was never made */
+        return;
     size_t lines = (size_t)cache_sets(c) * c->ways;
     host_free_aligned(c->host, c->packed, cache_packed_bytes(c));
     host_free(c->host, c->tags, lines * sizeof *c->tags);

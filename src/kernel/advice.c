@@ -25,7 +25,7 @@ static vm_status advice_range(kernel *k, const space *s, const char *call, uint6
 vm_status space_populate(kernel *k, process *p, uint64_t addr, uint64_t length, fault_info *info,
                          vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t stop = addr + length;
     for (uint64_t va = addr; va < stop;) {
         const area *a = area_find(&p->space->areas, va);
@@ -64,7 +64,7 @@ static void advice_set_flags(kernel *k, space *s, area *a, void *ud)
  * is zeros when it is asked for again. */
 static void advice_free(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t slot;
     huge_split_range(k, s, start, stop);
     for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);) {
@@ -83,7 +83,7 @@ static void advice_free(kernel *k, space *s, uint64_t start, uint64_t stop)
 
 static void advice_willneed(kernel *k, process *p, const area *a, uint64_t start, uint64_t stop)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t slot;
     if (a->file && !a->file->memory) {
         uint64_t first = area_index(k, a, start), pages = (stop - start) >> g->page_bits;
@@ -143,7 +143,7 @@ vm_status space_sync(kernel *k, space *s, uint64_t addr, uint64_t length, vm_err
         if (!a->file || a->file->memory || area_is_private(a))
             continue;
         vm_status one = file_sync(k, a->file, area_index(k, a, from),
-                                  (to - from) >> k->hw->mmu.g.page_bits, st == VM_OK ? e : NULL);
+                                  (to - from) >> k->hw->g.page_bits, st == VM_OK ? e : NULL);
         st = st == VM_OK ? one : st;
     }
     return st;
@@ -153,7 +153,7 @@ vm_status space_sync(kernel *k, space *s, uint64_t addr, uint64_t length, vm_err
 static void advice_set_lock(kernel *k, space *s, area *a, void *ud)
 {
     const bool *lock = ud;
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     if (*lock == !!(a->flags & AREA_LOCKED))
         return;
     a->flags ^= AREA_LOCKED;
@@ -199,7 +199,7 @@ vm_status space_incore(kernel *k, space *s, uint64_t addr, uint64_t length, uint
                        vm_error *e)
 {
     vm_status st = advice_range(k, s, "mincore", addr, &length, e);
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     for (uint64_t va = addr; st == VM_OK && va < addr + length; va += kernel_page(k)) {
         const area *a = area_find(&s->areas, va);
         pt_place at = {0};

@@ -145,7 +145,7 @@ static const boot_change *boot_changes(const pte_format *f)
 
 static uint64_t boot_value(const kernel *k, const boot_change *c)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t was = k->boot.registers[c->number];
     switch ((boot_add)c->add) {
     case ADD_NOTHING:
@@ -170,7 +170,7 @@ static uint64_t boot_value(const kernel *k, const boot_change *c)
 static vm_status boot_registers(kernel *k, boot_step step, bool begin, vm_error *e)
 {
     vm_status st = VM_OK;
-    for (const boot_change *c = boot_changes(k->hw->mmu.g.format); c->step != BOOT_STEPS; c++) {
+    for (const boot_change *c = boot_changes(k->hw->g.format); c->step != BOOT_STEPS; c++) {
         if (c->step != step || st != VM_OK)
             continue;
         uint64_t *at = &k->boot.registers[c->number], now = boot_value(k, c);
@@ -189,7 +189,7 @@ static vm_status boot_registers(kernel *k, boot_step step, bool begin, vm_error 
 /* Where an address leads now. */
 static vm_status boot_walk(kernel *k, uint64_t va, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     pt_place at = pt_lookup(g, &k->hw->mem, k->boot.root, va);
     boot_item item = {.kind = BOOT_WALK, .va = va};
     if (at.pte & g->format->present && pte_is_leaf(g->format, at.pte, at.level)) {
@@ -205,7 +205,7 @@ static vm_status boot_walk(kernel *k, uint64_t va, vm_error *e)
 /* Frames of the tables, were all pages base pages. */
 static uint64_t boot_estimate(const kernel *k, uint64_t low)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t n = half_table_frames(k, g->levels - 1);
     for (unsigned at = 0; at + 1 < g->levels; at++)
         n += (((low - 1) >> (g->shift[at] + g->bits[at])) + 1) * half_table_frames(k, at);
@@ -216,7 +216,7 @@ static uint64_t boot_estimate(const kernel *k, uint64_t low)
 static boot_why boot_plan(kernel *k)
 {
     boot_state *b = &k->boot;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     unsigned top = g->levels - 1;
     uint64_t n = UINT64_C(1) << g->bits[top];
     uint64_t low = align_down(k->cfg.kernel_low, kernel_page(k));
@@ -269,7 +269,7 @@ static boot_why boot_plan(kernel *k)
 /* The low region where it is, in the largest pages that fit. */
 static vm_status boot_identity(kernel *k, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     const unsigned prot = PROT_R | PROT_W | PROT_X | PROT_GLOBAL;
     vm_status st = boot_begin(k, BOOT_IDENTITY, e);
@@ -290,7 +290,7 @@ static vm_status boot_identity(kernel *k, vm_error *e)
 static vm_status boot_root_entries(kernel *k, boot_step step, vm_error *e)
 {
     const boot_state *b = &k->boot;
-    unsigned top = k->hw->mmu.g.levels - 1;
+    unsigned top = k->hw->g.levels - 1;
     vm_status st = boot_begin(k, step, e);
     for (uint64_t i = 0; i < b->spans && st == VM_OK; i++) {
         uint64_t bottom = half_root_entry(k, b->root, i);
@@ -307,14 +307,14 @@ static vm_status boot_self(kernel *k, vm_error *e)
     const boot_state *b = &k->boot;
     vm_status st = boot_begin(k, b->self ? BOOT_SELF : BOOT_NO_SELF, e);
     if (st == VM_OK && b->self)
-        st = half_write(k, half_root_va(k, b->self), k->hw->mmu.g.levels - 1,
+        st = half_write(k, half_root_va(k, b->self), k->hw->g.levels - 1,
                         half_root_entry(k, b->root, b->self), half_table_entry(k, b->root), e);
     return st;
 }
 
 static vm_status boot_build(kernel *k, vm_error *e)
 {
-    unsigned top = k->hw->mmu.g.levels - 1;
+    unsigned top = k->hw->g.levels - 1;
     vm_status st = boot_begin(k, BOOT_DIRECTORY, e);
     if (st == VM_OK)
         st = half_table(k, 0, top, &k->boot.root, e);
@@ -373,7 +373,7 @@ static vm_status boot_all(kernel *k, vm_error *e)
 static void boot_undo(kernel *k)
 {
     boot_state *b = &k->boot;
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     for (size_t i = 0; i < b->count; i++)
         if (b->log[i].kind == BOOT_TABLE)
             half_give(k, b->log[i].pa >> bits, b->log[i].now >> bits);
@@ -398,9 +398,9 @@ vm_status kernel_boot(kernel *k, vm_error *e)
         boot_undo(k);
         return st;
     }
-    mmu_flush_all(&k->hw->mmu);
-    k->hw->mmu.paging = b->paged;
-    k->hw->mmu.root = b->root;
+    mmu_flush_all(k->hw->mmu);
+    k->hw->mmu->paging = b->paged;
+    k->hw->mmu->root = b->root;
     b->booted = true;
     return VM_OK;
 }

@@ -15,7 +15,7 @@ static const char *check_areas(const kernel *k, const space *s, check_sums *sums
     uint64_t page = kernel_page(k), locked = 0, committed = 0;
     const char *broken = area_check(&s->areas);
     for (const area *a = s->areas.first; a && !broken; a = a->next) {
-        uint64_t pages = (a->stop - a->start) >> k->hw->mmu.g.page_bits;
+        uint64_t pages = (a->stop - a->start) >> k->hw->g.page_bits;
         if ((a->start | a->stop | a->offset) & (page - 1))
             broken = "space: an area's border is not on a page";
         if (a->file && k->files[a->file->id] != a->file)
@@ -33,7 +33,7 @@ static const char *check_areas(const kernel *k, const space *s, check_sums *sums
 static const char *check_huge(kernel *k, const space *s, uint64_t va, const pt_place *at,
                               check_sums *sums)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     const area *a = area_find(&s->areas, va);
     uint64_t ppn = pte_ppn(f, at->pte);
     if (at->level != 1 || ppn & (huge_pages(k) - 1) || va & (huge_bytes(k) - 1))
@@ -71,7 +71,7 @@ static const char *check_deposits(const kernel *k, const space *s, uint64_t larg
 static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt_place *at,
                                 check_sums *sums)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, pte_ppn(f, at->pte));
     const area *a = area_find(&s->areas, va);
     if (!r || r->use == FRAME_FREE || r->use == FRAME_TABLE || r->use == FRAME_TAIL ||
@@ -100,7 +100,7 @@ static const char *check_mapped(kernel *k, const space *s, uint64_t va, const pt
 
 static const char *check_pages(kernel *k, const space *s, check_sums *sums)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t top = space_user_top(k), slot, resident = 0, swapped = 0, large = 0;
     for (entry_walk w = entries_of(k, s, 0, top); entries_next(&w);) {
         const pt_place at = w.at;
@@ -195,7 +195,7 @@ static const char *check_frames(kernel *k, const check_sums *sums)
 
 static const char *check_tlb(const kernel *k, const tlb *t)
 {
-    const mmu *m = &k->hw->mmu;
+    const mmu *m = k->hw->mmu;
     for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
         const tlb_entry *e = &t->e[i];
         const space *owner = NULL;
@@ -253,7 +253,7 @@ const char *kernel_check(kernel *k)
         broken = half_check(k);
     if (!broken && sums.committed != k->committed)
         broken = "kernel: the count of promised pages is wrong";
-    for (unsigned i = 0; i < k->hw->mmu.tlb_count && !broken; i++)
-        broken = check_tlb(k, &k->hw->mmu.tlbs[i]);
+    for (unsigned i = 0; i < k->hw->mmu->tlb_count && !broken; i++)
+        broken = check_tlb(k, &k->hw->mmu->tlbs[i]);
     return broken;
 }

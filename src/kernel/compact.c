@@ -18,8 +18,8 @@
 
 void page_move(kernel *k, uint64_t from, uint64_t to)
 {
-    const pte_format *f = k->hw->mmu.g.format;
-    unsigned bits = k->hw->mmu.g.page_bits;
+    const pte_format *f = k->hw->g.format;
+    unsigned bits = k->hw->g.page_bits;
     frame *r = frames_at(&k->frames, from), *t = frames_at(&k->frames, to);
     dram_read(&k->hw->mem, from << bits, k->copy, kernel_page(k));
     dram_write(&k->hw->mem, to << bits, k->copy, kernel_page(k));
@@ -59,7 +59,7 @@ static bool compact_one(kernel *k, uint64_t from, uint64_t *to, uint64_t stop)
     const frame *r = frames_at(&k->frames, from);
     const space *s = r->owner ? k->spaces[r->owner] : NULL;
     uint64_t end;
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     *to = frame_alloc_run(&k->frames.alloc, *to, &end);
     if (*to >= stop || reclaim_take_at(k, s, *to, 1, FRAME_ANON, NULL) != VM_OK)
         return false;

@@ -65,7 +65,7 @@ static vm_status exec_map(kernel *k, process *p, const exec_image *x, exec_segme
 static vm_status exec_put(kernel *k, process *p, uint64_t va, const void *from, uint64_t n,
                           vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const uint8_t *in = from;
     while (n) {
         uint64_t room = kernel_page(k) - (va & (kernel_page(k) - 1)), part = n < room ? n : room;
@@ -121,7 +121,7 @@ static uint64_t exec_strings(const char *const *list, size_t n)
 static vm_status exec_stack(kernel *k, process *p, const exec_image *x, vm_error *e)
 {
     uint64_t page = kernel_page(k), top = space_user_top(k) - page, at;
-    unsigned bytes = k->hw->mmu.g.va_bits > 32 ? 8 : 4;
+    unsigned bytes = k->hw->g.va_bits > 32 ? 8 : 4;
     uint64_t strings = exec_strings(x->argv, x->argc) + exec_strings(x->envp, x->envc);
     uint64_t words = (x->argc + x->envc + 3) * bytes;
     if (strings + words > k->cfg.stack_limit / EXEC_ARGUMENTS)

@@ -36,13 +36,13 @@ static vm_status fault_take(kernel *k, space *s, uint64_t *ppn, vm_error *e)
 
 static uint64_t fault_entry(const kernel *k, const fault_page *f)
 {
-    return dram_get(&k->hw->mem, f->pte_pa, k->hw->mmu.g.format->bytes);
+    return dram_get(&k->hw->mem, f->pte_pa, k->hw->g.format->bytes);
 }
 
 /* The new frame takes the place of what the entry holds. */
 static void fault_replace(kernel *k, const fault_page *f, uint64_t ppn, unsigned prot)
 {
-    const pte_format *fmt = k->hw->mmu.g.format;
+    const pte_format *fmt = k->hw->g.format;
     uint64_t pte = fault_entry(k, f), slot;
     if (pte & fmt->present) {
         page_unmap(k, f->s, f->va, f->pte_pa, pte);
@@ -76,7 +76,7 @@ static vm_status fault_zero(kernel *k, fault_page *f, vm_error *e)
 static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e)
 {
     hardware *hw = k->hw;
-    unsigned bits = hw->mmu.g.page_bits;
+    unsigned bits = hw->g.page_bits;
     uint64_t ppn;
     dram_read(&hw->mem, from << bits, k->copy, kernel_page(k));
     vm_status st = fault_take(k, f->s, &ppn, e);
@@ -99,7 +99,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
 /* Bring a slot's page into a frame that was taken for it. */
 static vm_status fault_read_slot(kernel *k, space *s, uint32_t slot, uint64_t ppn, vm_error *e)
 {
-    vm_status st = disk_read(&k->hw->disk, slot, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+    vm_status st = disk_read(&k->hw->disk, slot, &k->hw->mem, ppn << k->hw->g.page_bits, e);
     if (st != VM_OK) {
         page_give_back(k, ppn, 1);
         return st;
@@ -167,7 +167,7 @@ static vm_status fault_file(kernel *k, fault_page *f, vm_error *e)
 {
     file *of = f->a->file;
     uint64_t index = area_index(k, f->a, f->va), ppn;
-    if (index >= align_up(of->size, kernel_page(k)) >> k->hw->mmu.g.page_bits)
+    if (index >= align_up(of->size, kernel_page(k)) >> k->hw->g.page_bits)
         return vm_fail_sys(e, VM_REFUSED, ENXIO, "page %llu is beyond the end of file %s",
                            (unsigned long long)index, of->name);
     bool major;
@@ -200,7 +200,7 @@ static vm_status fault_file(kernel *k, fault_page *f, vm_error *e)
 /* Copy a large page, by way of the host. */
 static bool fault_copy_large(kernel *k, uint64_t from, uint64_t to, uint64_t n)
 {
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     for (uint64_t i = 0; i < n; i++) {
         dram_read(&k->hw->mem, (from + i) << bits, k->copy, kernel_page(k));
         if (!dram_write(&k->hw->mem, (to + i) << bits, k->copy, kernel_page(k)))
@@ -212,7 +212,7 @@ static bool fault_copy_large(kernel *k, uint64_t from, uint64_t to, uint64_t n)
 /* A large page of its own: zeros, or a copy of the one at `from`. */
 static vm_status fault_large(kernel *k, fault_page *f, uint64_t from, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     unsigned level = f->a->level;
     uint64_t ppn, n = UINT64_C(1) << (g->shift[level] - g->page_bits);
     vm_status st = reclaim_take(k, f->s, n, n, FRAME_TAIL, &ppn, e);
@@ -253,7 +253,7 @@ static vm_status fault_large_shared(kernel *k, fault_page *f, vm_error *e)
     st = fault_large(k, f, FRAME_NONE, e);
     if (st != VM_OK)
         return st;
-    uint64_t ppn = pte_ppn(k->hw->mmu.g.format, fault_entry(k, f));
+    uint64_t ppn = pte_ppn(k->hw->g.format, fault_entry(k, f));
     frame *r = frames_at(&k->frames, ppn);
     page->frame = (uint32_t)ppn;
     r->file = f->a->file->id;
@@ -274,7 +274,7 @@ static vm_status fault_large_page(kernel *k, fault_page *f, vm_error *e)
  * may be shared, or the entry is behind the area. */
 static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const pte_format *fmt = g->format;
     uint64_t ppn = pte_ppn(fmt, f->pte);
     const frame *r = frames_at(&k->frames, ppn);
@@ -305,7 +305,7 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
  * it is split, and the access is that of a base page. True: it was served. */
 static bool fault_huge_present(kernel *k, fault_page *f)
 {
-    const pte_format *fmt = k->hw->mmu.g.format;
+    const pte_format *fmt = k->hw->g.format;
     pt_place at;
     if (!huge_at(k, f->s, f->va, &at))
         return false;
@@ -329,7 +329,7 @@ static bool fault_huge_present(kernel *k, fault_page *f)
 
 static vm_status fault_serve(kernel *k, fault_page *f, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t slot;
     vm_status st = frames_map_reserve(&k->frames, 1, e);
     if (st == VM_OK && !f->a->level && fault_huge_present(k, f))
@@ -406,7 +406,7 @@ static vm_status fault_area(kernel *k, process *p, const area *a, uint64_t va, b
 {
     for (;;) {
         fault_page f = {.p = p, .s = p->space, .a = a, .write = write};
-        f.va = align_down(va, UINT64_C(1) << k->hw->mmu.g.shift[a->level]);
+        f.va = align_down(va, UINT64_C(1) << k->hw->g.shift[a->level]);
         vm_status st = fault_serve(k, &f, e);
         *served = f.served;
         if (st == VM_REFUSED)
@@ -442,7 +442,7 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
         bool kernels = k->boot.mapped && why != MMU_NONCANONICAL && va >= space_user_top(k);
         return fault_kill(info, "SIGSEGV", kernels ? "ACCERR" : "MAPERR", e);
     }
-    if (!(fault_granted(k->hw->mmu.g.format, a) & needs[kind]))
+    if (!(fault_granted(k->hw->g.format, a) & needs[kind]))
         return fault_kill(info, "SIGSEGV", "ACCERR", e);
     vm_status st = fault_area(k, p, a, va, kind == ACCESS_STORE, &served, info, e ? e : &own);
     if (st == VM_OK && served == SERVED_MAJOR)
@@ -457,7 +457,7 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
 vm_status kernel_populate(kernel *k, process *p, uint64_t va, fault_info *info, vm_error *e)
 {
     const area *a = area_find(&p->space->areas, va);
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     vm_error own;
     fault_served served;
     *info = (fault_info){.addr = va, .access = ACCESS_LOAD, .pid = p->pid};

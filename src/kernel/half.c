@@ -35,7 +35,7 @@ static vm_status half_take(kernel *k, uint64_t n, uint64_t *ppn, vm_error *e)
 
 void half_give(kernel *k, uint64_t ppn, uint64_t n)
 {
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     dram_clear(&k->hw->mem, ppn << bits, n << bits);
     frames_give(&k->frames, ppn, n);
     if (ppn + n <= k->boot.low >> bits && ppn + n > k->boot.hint)
@@ -44,38 +44,38 @@ void half_give(kernel *k, uint64_t ppn, uint64_t n)
 
 uint64_t half_table_frames(const kernel *k, unsigned level)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     return align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
 }
 
 /* An entry that names a table of the supervisor's. */
 uint64_t half_table_entry(const kernel *k, uint64_t table)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     return pte_table(g->format, table >> g->page_bits) & ~g->format->user;
 }
 
 uint64_t half_get(const kernel *k, uint64_t pa)
 {
-    return dram_get(&k->hw->mem, pa, k->hw->mmu.g.format->bytes);
+    return dram_get(&k->hw->mem, pa, k->hw->g.format->bytes);
 }
 
 uint64_t half_root_entry(const kernel *k, uint64_t root, uint64_t index)
 {
-    return root + index * k->hw->mmu.g.format->bytes;
+    return root + index * k->hw->g.format->bytes;
 }
 
 /* First address of a root entry. */
 uint64_t half_root_va(const kernel *k, uint64_t index)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t va = index << g->shift[g->levels - 1];
     return g->canonical ? sign_extend(va, g->va_bits) : va;
 }
 
 static vm_status half_put(kernel *k, uint64_t pa, uint64_t now, vm_error *e)
 {
-    return dram_put(&k->hw->mem, pa, k->hw->mmu.g.format->bytes, now)
+    return dram_put(&k->hw->mem, pa, k->hw->g.format->bytes, now)
                ? VM_OK
                : vm_fail_nomem(e, "a page table of the kernel");
 }
@@ -95,13 +95,13 @@ vm_status half_write(kernel *k, uint64_t va, unsigned level, uint64_t pa, uint64
 
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e)
 {
-    uint64_t n = half_table_frames(k, level), bits = k->hw->mmu.g.page_bits, ppn;
+    uint64_t n = half_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
     vm_status st = half_take(k, n, &ppn, e);
     if (st != VM_OK)
         return st;
     *pa = ppn << bits;
     k->boot.tables += n;
-    k->hw->mmu.generation++;
+    k->hw->mmu->generation++;
     if (k->boot.booted)
         return VM_OK;
     st = boot_note(
@@ -126,7 +126,7 @@ static vm_status half_spread(kernel *k, uint64_t index, uint64_t entry, vm_error
     for (size_t i = 1; i < k->space_count; i++)
         if (k->spaces[i] && k->spaces[i]->root_ok)
             dram_put(&k->hw->mem, half_root_entry(k, k->spaces[i]->root, index),
-                     k->hw->mmu.g.format->bytes, entry);
+                     k->hw->g.format->bytes, entry);
     return VM_OK;
 }
 
@@ -134,7 +134,7 @@ static vm_status half_spread(kernel *k, uint64_t index, uint64_t entry, vm_error
 static vm_status half_hang(kernel *k, uint64_t va, unsigned at, uint64_t pa, uint64_t below,
                            vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t entry = half_table_entry(k, below), n = half_table_frames(k, at - 1);
     vm_status st = dram_commit(&k->hw->mem, pa) ? VM_OK : vm_fail_nomem(e, "a page table");
     if (st == VM_OK && at == g->levels - 1)
@@ -150,7 +150,7 @@ static vm_status half_hang(kernel *k, uint64_t va, unsigned at, uint64_t pa, uin
  * made. */
 vm_status half_make(kernel *k, uint64_t va, unsigned level, uint64_t *pte_pa, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t table = k->boot.root;
     for (unsigned at = g->levels - 1; at > level; at--) {
         uint64_t pa = pt_entry_pa(g, table, va, at), below, pte = half_get(k, pa);
@@ -175,7 +175,7 @@ vm_status half_make(kernel *k, uint64_t va, unsigned level, uint64_t *pte_pa, vm
 vm_status half_enter(kernel *k, const space *s, vm_error *e)
 {
     const boot_state *b = &k->boot;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     vm_status st = VM_OK;
     for (uint64_t i = b->first;
          b->mapped && st == VM_OK && i < UINT64_C(1) << g->bits[g->levels - 1]; i++) {
@@ -195,7 +195,7 @@ uint64_t half_stack_va(const kernel *k, const process *p)
 
 static bool half_is_empty(const kernel *k, uint64_t table, unsigned level)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     for (uint64_t i = 0; i < UINT64_C(1) << g->bits[level]; i++)
         if (half_get(k, table + i * g->format->bytes))
             return false;
@@ -205,7 +205,7 @@ static bool half_is_empty(const kernel *k, uint64_t table, unsigned level)
 /* The tables on the way to va that are empty go, the lowest first. */
 static void half_prune(kernel *k, uint64_t va)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const unsigned top = g->levels - 1;
     for (unsigned level = 0; level < top; level++) {
         uint64_t table = k->boot.root, pa = 0, pte = g->format->present;
@@ -223,17 +223,17 @@ static void half_prune(kernel *k, uint64_t va)
             half_spread(k, pt_index(g, va, top), 0, NULL); /* their roots are there */
         for (size_t i = 1; i < k->space_count; i++)
             if (k->spaces[i] && kernel_may_cache(k, k->spaces[i]))
-                mmu_forget_tables(&k->hw->mmu, va, level + 1, k->spaces[i]->asid);
+                mmu_forget_tables(k->hw->mmu, va, level + 1, k->spaces[i]->asid);
         half_give(k, table >> g->page_bits, half_table_frames(k, level));
         k->boot.tables -= half_table_frames(k, level);
-        k->hw->mmu.generation++;
+        k->hw->mmu->generation++;
     }
 }
 
 vm_status half_stack_take(kernel *k, process *p, vm_error *e)
 {
     boot_state *b = &k->boot;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t pte_pa, ppn;
     p->stack_slot = NUMBER_NONE;
     if (!b->mapped)
@@ -261,7 +261,7 @@ vm_status half_stack_take(kernel *k, process *p, vm_error *e)
 
 void half_stack_give(kernel *k, process *p)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (p->stack_slot == NUMBER_NONE)
         return;
     const uint64_t va = half_stack_va(k, p);
@@ -280,7 +280,7 @@ void half_stack_give(kernel *k, process *p)
 static const char *half_check_table(kernel *k, uint64_t table, unsigned level, uint64_t va,
                                     uint64_t *held)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     const boot_state *b = &k->boot;
     const char *broken = NULL;
@@ -319,7 +319,7 @@ static const char *half_check_table(kernel *k, uint64_t table, unsigned level, u
 
 static const char *half_check_space(const kernel *k, const space *s)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const boot_state *b = &k->boot;
     uint64_t known = g->format->accessed | g->format->dirty;
     for (uint64_t i = b->first; i < UINT64_C(1) << g->bits[g->levels - 1]; i++) {
@@ -334,7 +334,7 @@ static const char *half_check_space(const kernel *k, const space *s)
 
 static const char *half_check_stacks(const kernel *k)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t n = 0;
     for (size_t i = 1; i < k->process_count; i++) {
         const process *p = k->processes[i];
@@ -356,7 +356,7 @@ static const char *half_check_stacks(const kernel *k)
 const char *half_check(kernel *k)
 {
     const boot_state *b = &k->boot;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t held = 0, used = 0;
     if (!b->mapped)
         return NULL;

@@ -24,21 +24,21 @@
 
 #define HUGE_SCAN_RANGES 8 /* looked at by a scan in the background: 4,096 pages of 4 KiB */
 
-uint64_t huge_pages(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.bits[0]; }
+uint64_t huge_pages(const kernel *k) { return UINT64_C(1) << k->hw->g.bits[0]; }
 
-uint64_t huge_bytes(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.shift[1]; }
+uint64_t huge_bytes(const kernel *k) { return UINT64_C(1) << k->hw->g.shift[1]; }
 
-static unsigned huge_entry_bytes(const kernel *k) { return k->hw->mmu.g.format->bytes; }
+static unsigned huge_entry_bytes(const kernel *k) { return k->hw->g.format->bytes; }
 
 static uint64_t huge_table_frames(const kernel *k)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     return align_up(pt_table_bytes(g, 0), kernel_page(k)) >> g->page_bits;
 }
 
 bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (!s->large)
         return false;
     *at = pt_lookup(g, &k->hw->mem, s->root, va);
@@ -48,7 +48,7 @@ bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at)
 
 uint64_t huge_span(const kernel *k, const pt_place *at)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (!at->level || !(at->pte & g->format->present))
         return 1;
     return frames_at(&k->frames, pte_ppn(g->format, at->pte))->use == FRAME_ANON ? huge_pages(k)
@@ -61,7 +61,7 @@ uint64_t huge_span(const kernel *k, const pt_place *at)
  * a large page is to take, is at *pte_pa. */
 static void huge_deposit(kernel *k, space *s, uint64_t va, uint64_t *pte_pa)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     (void)kernel_make_tables(k, s, va, 1, pte_pa, NULL); /* they are there */
     uint64_t pte = dram_get(&k->hw->mem, *pte_pa, g->format->bytes);
     uint64_t table = pte_ppn(g->format, pte);
@@ -69,9 +69,9 @@ static void huge_deposit(kernel *k, space *s, uint64_t va, uint64_t *pte_pa)
     s->deposit = (uint32_t)table;
     s->large++;
     dram_put(&k->hw->mem, *pte_pa, g->format->bytes, 0);
-    k->hw->mmu.generation++;
+    k->hw->mmu->generation++;
     if (kernel_may_cache(k, s))
-        mmu_forget_tables(&k->hw->mmu, va, 1, s->asid);
+        mmu_forget_tables(k->hw->mmu, va, 1, s->asid);
 }
 
 static uint64_t huge_withdraw(kernel *k, space *s)
@@ -79,7 +79,7 @@ static uint64_t huge_withdraw(kernel *k, space *s)
     uint64_t table = s->deposit;
     s->deposit = frames_at(&k->frames, table)->index;
     s->large--;
-    k->hw->mmu.generation++;
+    k->hw->mmu->generation++;
     return table;
 }
 
@@ -88,7 +88,7 @@ static uint64_t huge_withdraw(kernel *k, space *s)
 static void huge_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
                      unsigned prot)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t n = huge_pages(k);
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte_leaf(g->format, ppn, prot, 1));
     for (uint64_t i = 0; i < n; i++) {
@@ -105,7 +105,7 @@ static void huge_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t p
 
 void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t ppn = pte_ppn(g->format, pte), n = huge_table_frames(k), table = huge_withdraw(k, s);
     for (uint64_t i = 0; i < huge_pages(k); i++)
         page_leave(k, s, pte_pa, pte, ppn + i);
@@ -115,7 +115,7 @@ void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte)
 
 unsigned huge_prot(const kernel *k, const area *a, const pt_place *at)
 {
-    uint64_t ppn = pte_ppn(k->hw->mmu.g.format, at->pte), n = huge_span(k, at);
+    uint64_t ppn = pte_ppn(k->hw->g.format, at->pte), n = huge_span(k, at);
     unsigned prot = area_pte_prot(a);
     for (uint64_t i = 0; i < n; i++) {
         const frame *r = frames_at(&k->frames, ppn + i);
@@ -128,7 +128,7 @@ unsigned huge_prot(const kernel *k, const area *a, const pt_place *at)
 
 void huge_split(kernel *k, space *s, uint64_t va, const pt_place *at)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     uint64_t ppn = pte_ppn(f, at->pte), table = huge_withdraw(k, s);
     uint64_t keep = at->pte & (f->accessed | f->dirty), pa = table << g->page_bits;
@@ -162,7 +162,7 @@ void huge_split_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 
 void huge_split_frame(kernel *k, frame *r)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x))
         if (x->large) {
             pt_place at = {
@@ -176,7 +176,7 @@ void huge_split_frame(kernel *k, frame *r)
 
 void huge_spread_reference(kernel *k, uint64_t pte, uint64_t but)
 {
-    uint64_t ppn = pte_ppn(k->hw->mmu.g.format, pte);
+    uint64_t ppn = pte_ppn(k->hw->g.format, pte);
     for (uint64_t i = 0; i < huge_pages(k); i++)
         if (ppn + i != but)
             frames_at(&k->frames, ppn + i)->referenced = true;
@@ -187,7 +187,7 @@ void huge_spread_reference(kernel *k, uint64_t pte, uint64_t but)
 vm_status huge_copy(kernel *k, space *from, space *to, const area *a, uint64_t va, bool *again,
                     vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t leaf_pa, to_pa;
     pt_place at;
     vm_status st = frames_map_reserve(&k->frames, (size_t)huge_pages(k), e);
@@ -234,7 +234,7 @@ static bool huge_block(kernel *k, const space *s, uint64_t *ppn)
 {
     uint64_t n = huge_pages(k);
     *ppn = frames_find(&k->frames, n, n, 0, k->low_frames);
-    if (*ppn == FRAME_NONE && k->cfg.compact && compact_block(k, k->hw->mmu.g.bits[0]))
+    if (*ppn == FRAME_NONE && k->cfg.compact && compact_block(k, k->hw->g.bits[0]))
         *ppn = frames_find(&k->frames, n, n, 0, k->low_frames);
     return *ppn != FRAME_NONE && reclaim_take_at(k, s, *ppn, n, FRAME_ANON, NULL) == VM_OK;
 }
@@ -247,7 +247,7 @@ bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_
         return false;
     start = align_down(va, huge_bytes(k));
     n = huge_pages(k);
-    uint64_t table = pte_pa - ((va - start) >> k->hw->mmu.g.page_bits) * huge_entry_bytes(k);
+    uint64_t table = pte_pa - ((va - start) >> k->hw->g.page_bits) * huge_entry_bytes(k);
     for (uint64_t i = 0; i < n; i++)
         if (dram_get(&k->hw->mem, table + i * huge_entry_bytes(k), huge_entry_bytes(k)))
             return false;
@@ -274,7 +274,7 @@ bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_
  * frame of their space's own; else 0. */
 static uint64_t huge_movable(const kernel *k, uint64_t table)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t here = 0;
     for (uint64_t i = 0; i < huge_pages(k); i++) {
         uint64_t pte = dram_get(&k->hw->mem, table + i * f->bytes, f->bytes);
@@ -292,7 +292,7 @@ static uint64_t huge_movable(const kernel *k, uint64_t table)
 /* One base page of the range moves into its place of the large one. */
 static void huge_collect(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t to)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t pte = dram_get(&k->hw->mem, pte_pa, f->bytes);
     frame *r = pte & f->present ? frames_at(&k->frames, pte_ppn(f, pte)) : NULL;
     if (!r || r->use == FRAME_ZERO) {
@@ -315,7 +315,7 @@ static void huge_collect(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint
 /* Make one large page of the base pages from `start` on. */
 static bool huge_promote_range(kernel *k, space *s, const area *a, uint64_t start)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     pt_place at = pt_lookup(g, &k->hw->mem, s->root, start);
     uint64_t n = huge_pages(k), least = k->cfg.huge_min, bits = g->page_bits, pte_pa, ppn;
     if (at.level || a->flags & AREA_LOCKED)

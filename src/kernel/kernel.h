@@ -546,10 +546,10 @@ uint64_t compact_all(kernel *k);
 /* An event of the process and of the machine */
 #define KERNEL_COUNT(k, p, field) ((k)->n.field++, (p)->n.field++)
 
-VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->mmu.g.page_bits; }
+VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->g.page_bits; }
 VM_INLINE uint64_t kernel_vpn(const kernel *k, uint64_t va)
 {
-    return (va & low_mask(k->hw->mmu.g.va_bits)) >> k->hw->mmu.g.page_bits;
+    return (va & low_mask(k->hw->g.va_bits)) >> k->hw->g.page_bits;
 }
 /* Can the space have anything in a TLB? One whose ASID is from before the last
  * rollover has not, and without ASIDs only the running one has. */
@@ -568,7 +568,7 @@ VM_INLINE void kernel_emit(kernel *k, event_type type, uint32_t pid, uint64_t ad
 VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
 {
     if (kernel_may_cache(k, s))
-        mmu_invalidate(&k->hw->mmu, va, s->asid);
+        mmu_invalidate(k->hw->mmu, va, s->asid);
     k->n.shootdowns++;
     kernel_emit(k, KEVENT_SHOOTDOWN, s->owner, va, 1, 0);
 }
@@ -586,7 +586,7 @@ VM_INLINE bool kernel_is_file_key(uint64_t key) { return key >> 63; }
 /* Where an area's page is in its file. */
 VM_INLINE uint64_t area_index(const kernel *k, const area *a, uint64_t va)
 {
-    return (va - a->start + a->offset) >> k->hw->mmu.g.page_bits;
+    return (va - a->start + a->offset) >> k->hw->g.page_bits;
 }
 /* Do writes stay with the process, so that pages are shared only until then? */
 VM_INLINE bool area_is_private(const area *a) { return !(a->flags & AREA_SHARED); }

@@ -14,7 +14,7 @@ bool page_commit(kernel *k, uint64_t pa, uint64_t n)
 
 static uint64_t page_frames(const kernel *k, const frame *r)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     return r->use == FRAME_HUGE ? UINT64_C(1) << (g->shift[r->level] - g->page_bits) : 1;
 }
 
@@ -67,7 +67,7 @@ static void page_disown(kernel *k, frame *r, uint64_t ppn)
 void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, uint64_t ppn,
               unsigned prot)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     frame *r = frames_at(&k->frames, ppn);
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte_leaf(g->format, ppn, prot, r->level));
     if (r->use == FRAME_ZERO)
@@ -82,7 +82,7 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 
 void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t ppn = pte_ppn(f, pte);
     frame *r = frames_at(&k->frames, ppn);
     kernel_invalidate(k, s, va);
@@ -100,7 +100,7 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
 
 void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
     s->resident -= page_frames(k, r);
     r->dirty |= (pte & f->dirty) != 0;
@@ -117,7 +117,7 @@ void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn
 
 void page_give_back(kernel *k, uint64_t ppn, uint64_t n)
 {
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     dram_clear(&k->hw->mem, ppn << bits, n << bits);
     frames_give(&k->frames, ppn, n);
 }

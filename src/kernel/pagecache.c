@@ -145,8 +145,7 @@ static vm_status file_fill(kernel *k, file *f, uint64_t index, file_page *page, 
 {
     if (page->block != NUMBER_NONE) {
         uint64_t block = f->memory ? page->block : file_block(k, page->block);
-        vm_status st =
-            disk_read(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+        vm_status st = disk_read(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->g.page_bits, e);
         if (st != VM_OK) {
             page_give_back(k, ppn, 1);
             return st;
@@ -181,7 +180,7 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
 
 void file_readahead(kernel *k, file *f, uint64_t index, unsigned pages)
 {
-    uint64_t stop = align_up(f->size, kernel_page(k)) >> k->hw->mmu.g.page_bits, ppn;
+    uint64_t stop = align_up(f->size, kernel_page(k)) >> k->hw->g.page_bits, ppn;
     for (uint64_t i = index + 1; i < stop && i <= index + pages; i++) {
         file_page *page = file_at(f, i);
         if (!page || page->block == NUMBER_NONE || page->frame != NUMBER_NONE)
@@ -236,7 +235,7 @@ uint64_t file_dirty(const kernel *k, const file *f)
 static dram *file_bytes(kernel *k, const file *f, uint64_t index, uint64_t *at)
 {
     const file_page *page = file_at(f, index);
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     if (!page || (page->frame == NUMBER_NONE && page->block == NUMBER_NONE))
         return NULL;
     if (page->frame != NUMBER_NONE) {
@@ -252,7 +251,7 @@ void file_read(kernel *k, const file *f, uint64_t offset, void *to, size_t n)
     uint64_t page = kernel_page(k), at;
     for (uint8_t *out = to; n;) {
         uint64_t in = offset & (page - 1), part = page - in < n ? page - in : n;
-        dram *d = file_bytes(k, f, offset >> k->hw->mmu.g.page_bits, &at);
+        dram *d = file_bytes(k, f, offset >> k->hw->g.page_bits, &at);
         if (d)
             dram_read(d, at + in, out, (size_t)part);
         else
@@ -269,19 +268,19 @@ static void file_zero_tail(kernel *k, file *f, uint64_t new_size)
 {
     uint64_t page = kernel_page(k), in = f->size & (page - 1), at;
     dram *d =
-        in && new_size > f->size ? file_bytes(k, f, f->size >> k->hw->mmu.g.page_bits, &at) : NULL;
+        in && new_size > f->size ? file_bytes(k, f, f->size >> k->hw->g.page_bits, &at) : NULL;
     if (!d)
         return;
     dram_clear(d, at + in, page - in);
     /* A page that has no block yet was never written, and is zeros. */
-    if (d == &k->hw->mem && file_at(f, f->size >> k->hw->mmu.g.page_bits)->block != NUMBER_NONE)
-        frames_at(&k->frames, at >> k->hw->mmu.g.page_bits)->dirty = true;
+    if (d == &k->hw->mem && file_at(f, f->size >> k->hw->g.page_bits)->block != NUMBER_NONE)
+        frames_at(&k->frames, at >> k->hw->g.page_bits)->dirty = true;
 }
 
 vm_status file_write(kernel *k, file *f, uint64_t offset, const void *from, size_t n, vm_error *e)
 {
     uint64_t page = kernel_page(k), at;
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     if (n && (offset + n < offset || (offset + n - 1) >> bits >= FILE_PAGES))
         return vm_fail_sys(e, VM_REFUSED, EFBIG, "write: file %s can't have %llu bytes", f->name,
                            (unsigned long long)(offset + n));
@@ -308,7 +307,7 @@ vm_status file_write(kernel *k, file *f, uint64_t offset, const void *from, size
 /* Pages that lie behind the end go from all who map them, private copies too. */
 static void file_unmap(kernel *k, const file *f, uint64_t first)
 {
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     for (size_t i = 1; i < k->space_count; i++) {
         space *s = k->spaces[i];
         for (const area *a = s ? s->areas.first : NULL; a; a = a->next) {
@@ -322,7 +321,7 @@ static void file_unmap(kernel *k, const file *f, uint64_t first)
 
 vm_status file_truncate(kernel *k, file *f, uint64_t size, vm_error *e)
 {
-    unsigned bits = k->hw->mmu.g.page_bits;
+    unsigned bits = k->hw->g.page_bits;
     if (size > FILE_PAGES << bits)
         return vm_fail_sys(e, VM_REFUSED, EFBIG, "truncate: file %s can't have %llu bytes", f->name,
                            (unsigned long long)size);

@@ -30,12 +30,12 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->next_asid = 1;
     k->process_count = k->space_count = k->file_count = 1;
     /* Without paging no frame is ever given out, however large memory is. */
-    uint64_t count = hw->mmu.paging ? hw->mem.size >> hw->mmu.g.page_bits : 0;
+    uint64_t count = hw->mmu->paging ? hw->mem.size >> hw->g.page_bits : 0;
     if (count > UINT32_MAX)
         return vm_fail(e, VM_INVALID,
                        "dram.size and paging.page make %llu frames; the kernel manages 2^32 - 1",
                        (unsigned long long)count);
-    uint64_t low = UINT64_C(1) << (hw->mmu.g.pa_bits - hw->mmu.g.page_bits);
+    uint64_t low = UINT64_C(1) << (hw->g.pa_bits - hw->g.page_bits);
     k->low_frames = count < low ? count : low;
     vm_status s = frames_init(&k->frames, host, cfg->frames, count, e);
     if (s == VM_OK)
@@ -46,8 +46,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
         s = kernel_new_policy(k, &k->pol, e);
     if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))
         s = vm_fail_nomem(e, "the kernel");
-    k->boot.paged = hw->mmu.paging;
-    hw->mmu.paging = false; /* until kernel_boot */
+    k->boot.paged = hw->mmu->paging;
+    hw->mmu->paging = false; /* until kernel_boot */
     k->zero_ppn = FRAME_NONE;
     if (s == VM_OK && cfg->zero_frame && count)
         s = reclaim_take(k, NULL, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
@@ -143,11 +143,11 @@ void space_drop(kernel *k, space *s)
         return;
     space_clear(k, s, 0, space_user_top(k));
     if (kernel_may_cache(k, s))
-        mmu_flush_asid(&k->hw->mmu, s->asid);
+        mmu_flush_asid(k->hw->mmu, s->asid);
     kernel_free_tables(k, s);
     if (k->running == s) {
         k->running = NULL;
-        k->hw->mmu.root = k->boot.root;
+        k->hw->mmu->root = k->boot.root;
     }
     k->spaces[s->id] = NULL;
     if (s->id < k->space_hint)
@@ -161,8 +161,8 @@ vm_status space_new(kernel *k, space **out, vm_error *e)
     vm_status st = space_make(k, out, e);
     if (st != VM_OK)
         return st;
-    if (k->hw->mmu.paging)
-        st = kernel_make_tables(k, *out, 0, k->hw->mmu.g.levels - 1, &pte_pa, e);
+    if (k->hw->mmu->paging)
+        st = kernel_make_tables(k, *out, 0, k->hw->g.levels - 1, &pte_pa, e);
     if (st != VM_OK)
         space_drop(k, *out);
     return st;
@@ -222,7 +222,7 @@ static vm_status process_no_memory(const kernel *k, vm_error *e)
     return vm_fail(e, VM_INVALID,
                    "dram.size is %llu: no room for the root page table of a process (%llu bytes)",
                    (unsigned long long)k->hw->mem.size,
-                   (unsigned long long)pt_table_bytes(&k->hw->mmu.g, k->hw->mmu.g.levels - 1));
+                   (unsigned long long)pt_table_bytes(&k->hw->g, k->hw->g.levels - 1));
 }
 
 static vm_status process_no_stack(const char *call, vm_status st, vm_error *e)
@@ -393,7 +393,7 @@ void process_clear(kernel *k, process *p)
 static void kernel_new_asid(kernel *k, space *s)
 {
     if (k->next_asid >> k->cfg.asid_bits || k->next_asid == TLB_GLOBAL) {
-        mmu_flush_asid(&k->hw->mmu, TLB_GLOBAL);
+        mmu_flush_asid(k->hw->mmu, TLB_GLOBAL);
         k->asid_generation++;
         k->next_asid = 1;
         k->n.asid_rollovers++;
@@ -409,7 +409,7 @@ void kernel_switch(kernel *k, process *p)
         return;
     if (k->cfg.asid_bits == 0) {
         if (k->running)
-            mmu_flush_asid(&k->hw->mmu, TLB_GLOBAL);
+            mmu_flush_asid(k->hw->mmu, TLB_GLOBAL);
         s->asid_generation = k->asid_generation;
     } else if (s->asid_generation != k->asid_generation) {
         kernel_new_asid(k, s);
@@ -417,6 +417,6 @@ void kernel_switch(kernel *k, process *p)
     k->n.switches += k->running != NULL;
     kernel_emit(k, KEVENT_SWITCH, s->owner, 0, k->running ? k->running->owner : 0, 0);
     k->running = s;
-    k->hw->mmu.root = s->root;
-    k->hw->mmu.asid = s->asid;
+    k->hw->mmu->root = s->root;
+    k->hw->mmu->asid = s->asid;
 }

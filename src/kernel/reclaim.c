@@ -13,7 +13,7 @@
 static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
 {
     kernel *k = ud;
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
     bool referenced = r->referenced;
     if (clear)
@@ -29,14 +29,14 @@ static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
         if (x->large)
             huge_spread_reference(k, pte, ppn);
         if (k->cfg.young_flush)
-            kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->mmu.g.page_bits);
+            kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->g.page_bits);
     }
     return referenced;
 }
 
 bool reclaim_is_dirty(const kernel *k, uint32_t ppn)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
     bool dirty = r->dirty;
     for (mapping *x = frames_maps(r); x && !dirty; x = frames_maps_next(&k->frames, x))
@@ -60,7 +60,7 @@ static process_counters *reclaim_charge(kernel *k, const frame *r)
 /* An event of the page in the frame, where it is mapped. */
 static void reclaim_emit(kernel *k, event_type type, const frame *r, uint64_t ppn, uint64_t b)
 {
-    uint64_t va = r->mapped ? r->first.vpn << k->hw->mmu.g.page_bits : 0;
+    uint64_t va = r->mapped ? r->first.vpn << k->hw->g.page_bits : 0;
     kernel_emit(k, type, r->mapped ? k->spaces[r->first.space]->owner : 0, va, ppn, b);
 }
 
@@ -85,7 +85,7 @@ static vm_status reclaim_swap_out(kernel *k, uint64_t ppn, uint32_t *slot, vm_er
         if (*slot == SLOT_NONE)
             return vm_fail(e, VM_FAULT, "memory and swap are used up");
     }
-    vm_status st = disk_write(&k->hw->disk, *slot, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+    vm_status st = disk_write(&k->hw->disk, *slot, &k->hw->mem, ppn << k->hw->g.page_bits, e);
     if (st != VM_OK && fresh) {
         swap_settle(&k->swap, *slot);
         *slot = SLOT_NONE;
@@ -96,14 +96,14 @@ static vm_status reclaim_swap_out(kernel *k, uint64_t ppn, uint32_t *slot, vm_er
 /* No PTE of the page is dirty any more, nor does a TLB take it for dirty. */
 static void reclaim_clear_dirty(kernel *k, frame *r)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     r->dirty = false;
     for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x)) {
         uint64_t pte = dram_get(&k->hw->mem, x->pte_pa, f->bytes);
         if (!(pte & f->dirty))
             continue;
         dram_put(&k->hw->mem, x->pte_pa, f->bytes, pte & ~f->dirty);
-        kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->mmu.g.page_bits);
+        kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->g.page_bits);
     }
 }
 
@@ -114,7 +114,7 @@ vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e)
     if (of->memory || !reclaim_is_dirty(k, (uint32_t)ppn))
         return VM_OK;
     uint64_t block = k->swap.slots.count + file_at(of, r->index)->block;
-    vm_status st = disk_write(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->mmu.g.page_bits, e);
+    vm_status st = disk_write(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->g.page_bits, e);
     if (st != VM_OK)
         return st;
     process_counters *who = reclaim_charge(k, r);
@@ -129,12 +129,12 @@ vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e)
 /* Every PTE of the page gets the value; each counts as a user of the slot, if one. */
 static void reclaim_unmap(kernel *k, frame *r, uint32_t slot)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     while (r->mapped) {
         mapping x = r->first;
         space *s = k->spaces[x.space];
         dram_put(&k->hw->mem, x.pte_pa, f->bytes, slot == SLOT_NONE ? 0 : pte_swapped(f, slot));
-        kernel_invalidate(k, s, x.vpn << k->hw->mmu.g.page_bits);
+        kernel_invalidate(k, s, x.vpn << k->hw->g.page_bits);
         s->resident--;
         if (slot != SLOT_NONE) {
             s->swapped++;
@@ -261,7 +261,7 @@ static vm_status reclaim_one(kernel *k, space *s, vm_error *e)
  * of it, so that all of it stays if any page does. */
 static void reclaim_trim_large(kernel *k, space *s, entry_walk *w)
 {
-    uint64_t ppn = pte_ppn(k->hw->mmu.g.format, w->at.pte);
+    uint64_t ppn = pte_ppn(k->hw->g.format, w->at.pte);
     bool used = false;
     for (uint64_t i = 0; i < huge_pages(k); i++)
         used |= reclaim_referenced(k, (uint32_t)(ppn + i), true);
@@ -275,7 +275,7 @@ static void reclaim_trim_large(kernel *k, space *s, entry_walk *w)
  * bits are cleared for the next. */
 static vm_status reclaim_trim(kernel *k, space *s, vm_error *e)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
         uint64_t ppn = pte_ppn(f, w.at.pte);
         const frame *r = w.at.pte & f->present ? frames_at(&k->frames, ppn) : NULL;
@@ -320,7 +320,7 @@ vm_status reclaim_make_room(kernel *k, space *s, vm_error *e)
 
 uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t went = 0;
     e->status = VM_OK;
     huge_split_range(k, s, 0, space_user_top(k));

@@ -20,11 +20,11 @@ static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t 
 
 static void remap_entries(kernel *k, space *s, uint64_t from, uint64_t to, uint64_t length)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     for (entry_walk w = entries_of(k, s, from, from + length); entries_next(&w);) {
         const pt_place at = w.at;
         const uint64_t va = w.va;
-        uint64_t pte_pa = pt_lookup(&k->hw->mmu.g, &k->hw->mem, s->root, va - from + to).pa;
+        uint64_t pte_pa = pt_lookup(&k->hw->g, &k->hw->mem, s->root, va - from + to).pa;
         dram_put(&k->hw->mem, pte_pa, f->bytes, at.pte);
         dram_put(&k->hw->mem, at.pa, f->bytes, 0);
         kernel_invalidate(k, s, va);
@@ -145,7 +145,7 @@ vm_status space_remap(kernel *k, space *s, uint64_t from, uint64_t old_length, u
     if (st == VM_OK && to && to < from + old_length && from < to + new_length)
         st = remap_refuse(e, EINVAL, "the old and the new range overlap", to, new_length);
     if (st == VM_OK && a->flags & AREA_PROMISED && new_length > old_length)
-        st = kernel_may_commit(k, (new_length - old_length) >> k->hw->mmu.g.page_bits, "mremap", e);
+        st = kernel_may_commit(k, (new_length - old_length) >> k->hw->g.page_bits, "mremap", e);
     if (st != VM_OK)
         return st;
     return to ? remap_move(k, s, a, from, old_length, to, new_length, e)

@@ -16,7 +16,7 @@ static const char AREA_HEAP[] = "[heap]";
 
 uint64_t space_user_top(const kernel *k)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (g->canonical)
         return UINT64_C(1) << (g->va_bits - 1);
     return g->va_bits == 32 ? UINT64_C(0xc0000000) : UINT64_C(1) << g->va_bits;
@@ -97,7 +97,7 @@ static void space_drop_node(kernel *k, space *s, area *a)
 
 static uint64_t area_pages(const kernel *k, const area *a)
 {
-    return (a->stop - a->start) >> k->hw->mmu.g.page_bits;
+    return (a->stop - a->start) >> k->hw->g.page_bits;
 }
 
 /* Add what the area counts for, or take it away. */
@@ -126,7 +126,7 @@ static uint64_t space_promised(const kernel *k, const space *s, uint64_t start, 
     for (const area *a = area_above(&s->areas, start); a && a->start < stop; a = a->next)
         if (a->flags & AREA_PROMISED)
             bytes += (a->stop < stop ? a->stop : stop) - (a->start > start ? a->start : start);
-    return bytes >> k->hw->mmu.g.page_bits;
+    return bytes >> k->hw->g.page_bits;
 }
 
 vm_status kernel_may_commit(const kernel *k, uint64_t pages, const char *call, vm_error *e)
@@ -236,7 +236,7 @@ void space_change(kernel *k, space *s, uint64_t start, uint64_t stop, area_chang
 static bool space_cuts_large(const kernel *k, const space *s, uint64_t at)
 {
     const area *a = area_find(&s->areas, at);
-    return a && a->level && at & low_mask(k->hw->mmu.g.shift[a->level]);
+    return a && a->level && at & low_mask(k->hw->g.shift[a->level]);
 }
 
 vm_status space_range(const kernel *k, const space *s, const char *call, int beyond, uint64_t addr,
@@ -268,7 +268,7 @@ vm_status space_range(const kernel *k, const space *s, const char *call, int bey
 static vm_status space_check_request(const kernel *k, const map_request *r, uint64_t page,
                                      vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (r->level && (r->level >= g->levels || r->level > g->format->large_levels))
         return vm_fail_sys(e, VM_REFUSED, EINVAL, "mmap: format %s has no large page of level %u",
                            g->format->name, r->level);
@@ -334,8 +334,8 @@ static vm_status space_shared_memory(kernel *k, area *a, vm_error *e)
 vm_status space_map(kernel *k, space *s, const map_request *r, uint64_t *at, vm_error *e)
 {
     uint64_t page = kernel_page(k), addr = 0;
-    if (r->level && r->level < k->hw->mmu.g.levels)
-        page = UINT64_C(1) << k->hw->mmu.g.shift[r->level];
+    if (r->level && r->level < k->hw->g.levels)
+        page = UINT64_C(1) << k->hw->g.shift[r->level];
     vm_status st = space_check_request(k, r, page, e);
     uint64_t length = align_up(r->length, page);
     if (st == VM_OK)
@@ -387,7 +387,7 @@ vm_status space_unmap(kernel *k, space *s, uint64_t addr, uint64_t length, vm_er
 /* Bring the entries of an area in step with what it allows now. */
 static void space_update_entries(kernel *k, space *s, const area *a)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     for (entry_walk w = entries_of(k, s, a->start, a->stop); entries_next(&w);) {
         const pt_place at = w.at;
         if (at.pte & f->present) {
@@ -431,7 +431,7 @@ vm_status space_protect(kernel *k, space *s, uint64_t addr, uint64_t length, uns
                                a->file->name);
         else if (!(a->flags & AREA_PROMISED) && space_promises(k, prot, a->flags))
             fresh += (a->stop < stop ? a->stop : stop) - (a->start > addr ? a->start : addr);
-    st = kernel_may_commit(k, fresh >> k->hw->mmu.g.page_bits, "mprotect", e);
+    st = kernel_may_commit(k, fresh >> k->hw->g.page_bits, "mprotect", e);
     if (st == VM_OK)
         st = space_reserve(k, s, 2, e);
     if (st == VM_OK)

@@ -8,13 +8,13 @@
 
 static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits, ppn;
     vm_status st = reclaim_take(k, s, n, 1, FRAME_TABLE, &ppn, e);
     if (st != VM_OK)
         return st;
     s->tables += n;
-    k->hw->mmu.generation++;
+    k->hw->mmu->generation++;
     *pa = ppn << g->page_bits;
     return VM_OK;
 }
@@ -22,14 +22,14 @@ static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, v
 vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t *pte_pa,
                              vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     if (!s->root_ok) {
         vm_status st = tables_new(k, s, g->levels - 1, &s->root, e);
         if (st != VM_OK)
             return st;
         s->root_ok = 1;
         if (k->running == s)
-            k->hw->mmu.root = s->root;
+            k->hw->mmu->root = s->root;
         st = half_enter(k, s, e);
         if (st != VM_OK)
             return st;
@@ -65,7 +65,7 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
 
 static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     unsigned bytes = g->format->bytes;
     uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
     bool root = level == g->levels - 1;
@@ -76,7 +76,7 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
         if ((pte & g->format->present) && !pte_is_leaf(g->format, pte, level))
             tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     }
-    k->hw->mmu.generation++;
+    k->hw->mmu->generation++;
     dram_clear(&k->hw->mem, table, n << g->page_bits);
     frames_give(&k->frames, table >> g->page_bits, n);
     s->tables -= n;
@@ -85,7 +85,7 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
 /* Base pages were where a large one comes: their tables are empty, and go. */
 void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     uint64_t pte = dram_get(&k->hw->mem, pte_pa, g->format->bytes);
     if (!(pte & g->format->present))
         return;
@@ -93,21 +93,21 @@ void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, 0);
     kernel_invalidate(k, s, va);
     if (kernel_may_cache(k, s))
-        mmu_forget_tables(&k->hw->mmu, va, level, s->asid);
+        mmu_forget_tables(k->hw->mmu, va, level, s->asid);
 }
 
 /* All pages must be gone. */
 void kernel_free_tables(kernel *k, space *s)
 {
     if (s->root_ok)
-        tables_free(k, s, s->root, k->hw->mmu.g.levels - 1);
+        tables_free(k, s, s->root, k->hw->g.levels - 1);
     s->root_ok = 0;
     s->root = 0;
 }
 
 bool entries_next(entry_walk *w)
 {
-    const pt_geometry *g = &w->k->hw->mmu.g;
+    const pt_geometry *g = &w->k->hw->g;
     while (w->next < w->stop && w->s->root_ok) {
         w->va = w->next;
         if (w->va < w->leaf) {
@@ -128,7 +128,7 @@ bool entries_next(entry_walk *w)
 
 void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t slot;
     dram_put(&k->hw->mem, at->pa, f->bytes, 0);
     if (at->pte & f->present) {
@@ -154,7 +154,7 @@ void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 static uint64_t tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, uint64_t pte,
                                   uint64_t to_pa)
 {
-    const pte_format *f = k->hw->mmu.g.format;
+    const pte_format *f = k->hw->g.format;
     uint64_t slot;
     k->n.fork_pages++;
     if (!(pte & f->present)) {
@@ -181,7 +181,7 @@ static uint64_t tables_copy_entry(kernel *k, space *to, const area *a, uint64_t 
 static vm_status tables_copy_leaf(kernel *k, space *from, space *to, const area *a, uint64_t va,
                                   uint64_t stop, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const unsigned bytes = g->format->bytes;
     dram *mem = &k->hw->mem;
     uint64_t page = kernel_page(k), to_pa;
@@ -213,16 +213,16 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
     if (st == VM_OK)
         st = kernel_make_tables(k, to, va, at->level, &to_pa, e);
     if (st == VM_OK) {
-        uint64_t pte = dram_get(&k->hw->mem, at->pa, k->hw->mmu.g.format->bytes);
+        uint64_t pte = dram_get(&k->hw->mem, at->pa, k->hw->g.format->bytes);
         pte = tables_copy_entry(k, to, a, va, pte, to_pa);
-        dram_put(&k->hw->mem, at->pa, k->hw->mmu.g.format->bytes, pte);
+        dram_put(&k->hw->mem, at->pa, k->hw->g.format->bytes, pte);
     }
     return st;
 }
 
 static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     for (entry_walk w = entries_of(k, from, a->start, a->stop); entries_next(&w);) {
         vm_status st;
         if (huge_span(k, &w.at) > 1) {
@@ -252,7 +252,7 @@ vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
         st = tables_copy_area(k, from, to, &copy, e);
     }
     if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
-        mmu_flush_asid(&k->hw->mmu, from->asid);
+        mmu_flush_asid(k->hw->mmu, from->asid);
         k->n.flushes++;
     }
     return st;

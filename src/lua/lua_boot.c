@@ -79,7 +79,7 @@ static int boot_boot(lua_State *L)
 {
     machine *m = lua_check_machine(L, 1)->m;
     kernel *k = &m->kernel;
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     const boot_state *b = &k->boot;
     vm_error e;
     if (kernel_boot(k, &e) != VM_OK)
@@ -145,7 +145,7 @@ static int boot_kernel(lua_State *L)
     process *p;
     lua_process *h = lua_check_live(L, 1, &p);
     const kernel *k = &h->owner->m->kernel;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const boot_state *b = &k->boot;
     uint64_t root = p->space->root, bytes = pt_table_bytes(g, g->levels - 1);
     lua_Integer n = 0;

@@ -141,7 +141,7 @@ static void row_pwc(lua_State *L, const machine *m, const explain_row *r)
 
 static void row_pte(lua_State *L, const machine *m, const explain_row *r)
 {
-    const pte_format *f = m->hw.mmu.g.format;
+    const pte_format *f = m->hw.g.format;
     put_str(L, "what", "pte");
     put_int(L, "level", r->level);
     put_int(L, "pa", r->a);
@@ -193,21 +193,21 @@ static void (*const explain_rows[])(lua_State *, const machine *, const explain_
 
 static void push_geometry(lua_State *L, const machine *m)
 {
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     lua_createtable(L, 0, 8);
     put_int(L, "va_bits", g->va_bits);
     put_int(L, "pa_bits", g->pa_bits);
     put_int(L, "page_bits", g->page_bits);
     put_str(L, "pte", g->format->name);
-    put_bool(L, "paging", m->hw.mmu.paging);
+    put_bool(L, "paging", m->hw.mmu->paging);
     lua_newtable(L); /* root first, as options have it */
     for (unsigned k = g->levels; k-- > 0;) {
         lua_pushinteger(L, g->bits[k]);
         lua_rawseti(L, -2, (lua_Integer)(g->levels - k));
     }
     lua_setfield(L, -2, "levels");
-    if (m->hw.mmu.chain_count[0])
-        put_int(L, "tlb_set_bits", log2_floor((uint64_t)m->hw.mmu.chain[0][0]->set_mask + 1));
+    if (m->hw.mmu->chain_count[0])
+        put_int(L, "tlb_set_bits", log2_floor((uint64_t)m->hw.mmu->chain[0][0]->set_mask + 1));
     if (m->hw.l1d) {
         put_int(L, "line_bits", m->hw.l1d->line_bits);
         put_int(L, "cache_set_bits", log2_floor((uint64_t)m->hw.l1d->set_mask + 1));
@@ -243,12 +243,12 @@ static int process_explain(lua_State *L)
     fault_info info;
     vm_error e;
     m->hw.cache_probe = &cp;
-    m->hw.mmu.probe = &mp;
+    m->hw.mmu->probe = &mp;
     m->fault_probe = on_fault;
     m->fault_ud = x;
     vm_status s = machine_access(m, p, va, (uint32_t)size, kind, &info, &e);
     m->hw.cache_probe = NULL;
-    m->hw.mmu.probe = NULL;
+    m->hw.mmu->probe = NULL;
     m->fault_probe = NULL;
     if (s != VM_OK && s != VM_FAULT)
         return lua_raise(L, &e);

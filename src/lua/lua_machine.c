@@ -245,7 +245,7 @@ static int machine_tostring(lua_State *L)
     char text[200];
     snprintf(text, sizeof text,
              "vmem.machine: %s, %llu-byte pages, %llu frames (%llu free), policy %s, clock %llu",
-             m->hw.mmu.paging ? m->hw.mmu.g.format->name : "paging off",
+             m->hw.mmu->paging ? m->hw.g.format->name : "paging off",
              (unsigned long long)kernel_page(&m->kernel),
              (unsigned long long)m->kernel.frames.count, (unsigned long long)m->kernel.frames.free,
              m->kernel.pol->cls->name, (unsigned long long)machine_clock(m));
@@ -370,7 +370,7 @@ static void push_field(lua_State *L, const char *name, uint64_t value)
 /* Base pages of a large one */
 static uint64_t machine_large_pages(const machine *m, const frame *r)
 {
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     return UINT64_C(1) << (g->shift[r->level] - g->page_bits);
 }
 
@@ -435,7 +435,7 @@ static int machine_set_memory(lua_State *L)
     const char *bytes = luaL_checklstring(L, 3, &n);
     if (n > m->hw.mem.size || pa > m->hw.mem.size - n)
         return luaL_error(L, "%d bytes at physical address %d end beyond DRAM", (int)n, (int)pa);
-    m->hw.mmu.generation++; /* it may be a page table */
+    m->hw.mmu->generation++; /* it may be a page table */
     if (!dram_write(&m->hw.mem, pa, bytes, n))
         return luaL_error(L, "not enough host memory for the simulated DRAM");
     return 0;
@@ -449,7 +449,7 @@ static int machine_set_line(lua_State *L)
     uint64_t line = (uint64_t)luaL_checkinteger(L, 3);
     vm_error e;
     for (unsigned i = 0; i < m->hw.cache_count; i++) {
-        cache *c = &m->hw.caches[i];
+        cache *c = hardware_cache(&m->hw, 0, i);
         if (strcmp(c->cfg.name, name) != 0)
             continue;
         if (line << c->line_bits >= m->hw.mem.size)

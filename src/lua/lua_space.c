@@ -250,7 +250,7 @@ static int space_mincore_(lua_State *L)
         return lua_failed(L, &e);
     }
     luaL_Buffer b;
-    size_t pages = (size_t)(length >> k->hw->mmu.g.page_bits);
+    size_t pages = (size_t)(length >> k->hw->g.page_bits);
     uint8_t *out = (uint8_t *)luaL_buffinitsize(L, &b, pages);
     if (space_incore(k, p->space, addr, n, out, &e) != VM_OK)
         return lua_failed(L, &e);
@@ -344,7 +344,7 @@ static int space_areas_(lua_State *L)
 {
     process *p;
     lua_process *h = lua_check_live(L, 1, &p);
-    const pt_geometry *g = &h->owner->m->hw.mmu.g;
+    const pt_geometry *g = &h->owner->m->hw.g;
     lua_createtable(L, (int)p->space->areas.count, 0);
     lua_Integer i = 0;
     for (const area *a = p->space->areas.first; a; a = a->next) {
@@ -379,7 +379,7 @@ static const char *const page_states[] = {"unallocated", "uncached", "cached", "
 
 static page_state space_state(const machine *m, const process *p, uint64_t va, pt_place *at)
 {
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     *at = (pt_place){0};
     if (!pt_canonical(g, va) || !p->space->root_ok)
         return PAGE_UNALLOCATED;
@@ -410,7 +410,7 @@ static int space_page_(lua_State *L)
     process *p;
     lua_process *h = lua_check_live(L, 1, &p);
     const machine *m = h->owner->m;
-    const pt_geometry *g = &m->hw.mmu.g;
+    const pt_geometry *g = &m->hw.g;
     const pte_format *f = g->format;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), slot;
     pt_place at;
@@ -466,7 +466,7 @@ static int space_smap_(lua_State *L)
     process *p;
     lua_process *h = lua_check_live(L, 1, &p);
     kernel *k = &h->owner->m->kernel;
-    const pt_geometry *g = &k->hw->mmu.g;
+    const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     uint64_t start = (uint64_t)luaL_checkinteger(L, 2), stop = (uint64_t)luaL_checkinteger(L, 3);
     uint64_t rss = 0, pss = 0, of[2][2] = {{0}}, referenced = 0, anonymous = 0, swap = 0, slot;

@@ -61,7 +61,7 @@ static vm_status replay_map(void *ud, machine *m, process *p, const fault_info *
     uint64_t page = kernel_page(k), at, start = align_down(f->addr, page), stop = start + page;
     unsigned prot = f->access == ACCESS_FETCH ? PROT_R | PROT_X : PROT_R | PROT_W;
     const area *a = area_find(&s->areas, f->addr);
-    if (!pt_canonical(&k->hw->mmu.g, f->addr) || f->addr >= space_user_top(k))
+    if (!pt_canonical(&k->hw->g, f->addr) || f->addr >= space_user_top(k))
         return replay_unmendable(e);
     k->n.faults--;            /* the program did not have this one */
     if (a && !replay_made(a)) /* its own mprotect was not seen */
