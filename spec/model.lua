@@ -10,6 +10,7 @@
 --    m:stats()                                flat: ["tlb.l1d.misses"] = n
 local parts = require("model_parts")
 local kernel = require("model_kernel")
+local cpus = require("model_cpus")
 local rulers = parts.rulers
 
 local model = {}
@@ -38,6 +39,7 @@ end
 
 local Machine, Process = {}, {}
 Machine.__index, Process.__index = Machine, Process
+for name, f in pairs(cpus.Machine) do Machine[name] = f end
 
 function model.new(o)
     local m = setmetatable({ o = o, n = {}, pte = {}, frames = {}, slots = {}, order = nil, resident = 0,
@@ -64,23 +66,7 @@ function model.new(o)
     end
     m.frame_count = m.paging and o.dram.size // m.page or 0
     m.low_frames = math.min(m.frame_count, (1 << pg.pa_bits) // m.page)
-    -- caches, from memory upwards
     m.memory = parts.memory(count)
-    local below, caches = m.memory, {}
-    for _, name in ipairs({ "l4", "l3", "l2", "l1", "l1d", "l1i" }) do
-        local c = o.cache[name]
-        if c.size > 0 then
-            local cache = parts.cache(name, c, below, count)
-            if below ~= m.memory then table.insert(below.above, cache) end
-            caches[name] = cache
-            if name ~= "l1d" and name ~= "l1i" then below = cache end
-        end
-    end
-    m.l1d, m.l1i = caches.l1d or caches.l1, caches.l1i or caches.l1
-    m.caches = caches
-    m.shortest = math.maxinteger
-    for _, c in pairs(caches) do m.shortest = math.min(m.shortest, c.line) end
-    -- TLBs
     local shifts = {}
     for k = 0, math.min(3, m.levels - 1) do
         local s = 0
@@ -88,23 +74,7 @@ function model.new(o)
         shifts[k] = s
     end
     m.shifts = shifts
-    m.tlbs, m.chain = {}, { data = {}, fetch = {} }
-    for _, name in ipairs({ "l1", "l1i", "l1d", "l2", "l3" }) do
-        local t = o.tlb[name]
-        if t.entries > 0 then
-            local tlb = parts.tlb("tlb." .. name, t, shifts, count)
-            m.tlbs[#m.tlbs + 1] = tlb
-            if name ~= "l1i" then table.insert(m.chain.data, tlb) end
-            if name ~= "l1d" then table.insert(m.chain.fetch, tlb) end
-        end
-    end
-    m.pwc = {}
-    for k = 1, m.levels - 1 do
-        local w = o.pwc["l" .. k]
-        if w.entries > 0 then
-            m.pwc[k] = parts.tlb("pwc.l" .. k, { entries = w.entries, ways = w.ways }, { [0] = 0 }, count)
-        end
-    end
+    cpus.make(m)
     m.order = rulers[o.policy](m.frame_count, o.policy == "clock" and function(ppn) return m:referenced(ppn) end or nil)
     kernel.boot(m)
     return m
@@ -193,53 +163,6 @@ end
 
 -- --- address spaces -------------------------------------------------------------------------
 
--- A PTE has changed: no TLB may know the old one.
-function Machine:shootdown(process, va)
-    self.count("kernel.shootdowns")
-    local current = process.generation == self.generation
-    if self.o.tlb.asid_bits == 0 then current = self.running == process end
-    if not current then return end
-    for _, t in ipairs(self.tlbs) do t.invalidate(va // self.page, process.asid) end
-    for k, w in pairs(self.pwc) do w.invalidate(va // self.span[k], process.asid) end
-end
-
--- The tables below va's entry at a level have gone: no walk may begin in them.
-function Machine:forget_tables(process, va, level)
-    local current = process.generation == self.generation
-    if self.o.tlb.asid_bits == 0 then current = self.running == process end
-    if not current then return end
-    for k, w in pairs(self.pwc) do
-        local start = va % self.va_size // self.span[level] * self.span[level]
-        for at = start, k <= level and start + self.span[level] - 1 or start - 1, self.span[k] do
-            w.invalidate(at // self.span[k], process.asid)
-        end
-    end
-end
-
-function Machine:flush(asid)
-    for _, t in ipairs(self.tlbs) do t.flush(asid) end
-    for _, w in pairs(self.pwc) do w.flush(asid) end
-end
-
-function Machine:switch(process)
-    if self.running == process then return end
-    if self.o.tlb.asid_bits == 0 then
-        if self.running then self:flush() end
-        process.asid = 0
-    elseif process.generation ~= self.generation then
-        if self.next_asid == math.min(1 << self.o.tlb.asid_bits, 0xffff) then
-            self:flush()
-            self.generation = self.generation + 1
-            self.next_asid = 1
-            self.count("kernel.asid_rollovers")
-        end
-        process.asid, process.generation = self.next_asid, self.generation
-        self.next_asid = self.next_asid + 1
-    end
-    if self.running then self.count("kernel.switches") end
-    self.running = process
-end
-
 function Machine:table_frames(level) return -(-((1 << self.bits[level]) * self.format.bytes) // self.page) end
 
 -- The address of va's entry at a level; tables on the way are made. nil: no memory.
@@ -291,6 +214,7 @@ function Machine:spawn()
     p.id, self.spaces[id], self.last_space = id, p, math.max(id, self.last_space)
     kernel.enter(self, p)
     if not kernel.stack(self, p) then return nil end
+    self:place(p)
     self.processes[#self.processes + 1] = p
     return p
 end
@@ -376,17 +300,13 @@ function Process:exit()
     m.spaces[self.id] = nil
     if m.paging then
         self:release(0, m.user_top)
-        if m.o.tlb.asid_bits == 0 then
-            if m.running == self then m:flush(0) end
-        elseif self.generation == m.generation then
-            m:flush(self.asid)
-        end
+        m:leave(self)
         for _, t in ipairs(self.tables) do
             for i = 0, (1 << m.bits[t.level]) - 1 do m.pte[t.ppn * m.page + i * m.format.bytes] = nil end
             m:give_frames(t.ppn, m:table_frames(t.level))
         end
     end
-    if m.running == self then m.running = nil end
+    if not m.paging then m:leave(self) end
     kernel.drop(m, self)
 end
 
@@ -420,6 +340,7 @@ end
 function Process:fault(va, kind, why)
     local m = self.m
     m.count("kernel.faults")
+    m.interrupted = {}
     if why == "bus" then return "SIGBUS ADRERR" end
     local a = why ~= "noncanonical" and self:area(va)
     if not a then
@@ -491,7 +412,8 @@ end
 -- --- translation ------------------------------------------------------------------------------
 
 function Machine:pte_traffic(pa, write)
-    (self.l1d or self.memory).access(pa, write, "walk")
+    if not self.l1d then return self.memory.access(pa, write, "walk") end
+    self:enter_cache(self.l1d, pa, write, "walk")
 end
 
 local function mark(pte, bit)
@@ -605,7 +527,9 @@ function Machine:touch(pa, n, kind)
         if class == "data" then n = math.min(n, self.shortest) end
         return cache.access_once(pa, n, write, class)
     end
-    for line = pa // cache.line, (pa + n - 1) // cache.line do cache.access(line * cache.line, write, class) end
+    for line = pa // cache.line, (pa + n - 1) // cache.line do
+        self:enter_cache(cache, line * cache.line, write, class)
+    end
 end
 
 function Process:one(kind, va, size)
@@ -645,6 +569,8 @@ local function derive(m)
     local cycles = { fetch = 0, data = 0, walk = 0 }
     for class in pairs(cycles) do
         cycles[class] = get("dram." .. class .. ".reads") * o.dram.latency
+            + get("coherence.transfers." .. class) * o.cache.transfer
+        n["coherence.transfers." .. class] = nil
         for name in pairs(m.caches) do
             local at = "cache." .. name .. "." .. class
             cycles[class] = cycles[class] + (get(at .. ".reads") + get(at .. ".writes")) * o.cache[name].latency
@@ -670,6 +596,7 @@ local function derive(m)
     end
     cycles.kernel = get("kernel.faults") * o.kernel.fault + get("kernel.zero_fills") * o.kernel.zero
         + get("kernel.switches") * o.kernel.switch + get("kernel.calls") * o.kernel.call
+        + get("kernel.interrupts") * o.kernel.interrupt
     cycles.disk = (get("disk.reads") + get("disk.writes")) * o.disk.latency
     local total = 0
     for name, c in pairs(cycles) do

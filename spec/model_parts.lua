@@ -151,13 +151,20 @@ function parts.cache(name, o, below, count)
         return dirty
     end
 
+    function c.write_down(line)
+        tell("writebacks")
+        below.writeback(line * o.line)
+    end
+
+    function c.remove(line)
+        local _, way = find(line)
+        c.sets.remove(set_of(line), way)
+    end
+
     local function give_up(item)
         local dirty = item.dirty
         if o.inclusive then dirty = remove_above(c, item.line * o.line, o.line) or dirty end
-        if dirty then
-            tell("writebacks")
-            below.writeback(item.line * o.line)
-        end
+        if dirty then c.write_down(item.line) end
     end
 
     local function fill(line, dirty, fetch, class)

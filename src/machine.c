@@ -23,7 +23,7 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
     }
     uint64_t first = pa >> c->line_bits, last = (pa + n - 1) >> c->line_bits;
     for (uint64_t line = first; line <= last; line++)
-        cache_access(c, line, write, t);
+        cache_enter(c, line, write, t);
 }
 
 /* A hit must be known to policies that count every reference. */
@@ -213,8 +213,8 @@ bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access
     const bool write = kind == ACCESS_STORE;
     if (!c || !c->simple || m->opt.straddle || !u->paging || !u->chain_count[0] ||
         !u->chain[0][0]->ordered || u->probe || m->hw.cache_probe || !m->kernel.cfg.stamped ||
-        m->kernel.running != p->space || (va & (n - 1)) || n > c->cfg.line ||
-        va >> (u->g.va_bits - u->g.canonical))
+        m->kernel.running[0] != p->space || m->hw.cpu_count > 1 || (va & (n - 1)) ||
+        n > c->cfg.line || va >> (u->g.va_bits - u->g.canonical))
         return false;
     tlb *t = u->chain[0][0];
     uint64_t vpn = va >> u->g.page_bits, need = mmu_need(kind);
@@ -301,7 +301,8 @@ void machine_time_now(const machine *m, machine_time *t)
             t->tlb += u->tlbs[i].n.lookups * u->tlbs[i].cfg.latency;
     }
     for (unsigned c = 0; c < TRAFFIC_CLASSES; c++)
-        by[c] += hw->memory.reads[c] * (uint64_t)m->opt.dram_latency;
+        by[c] += hw->memory.reads[c] * (uint64_t)m->opt.dram_latency +
+                 hw->coherent.n.transfers[c] * (uint64_t)m->opt.transfer_cycles;
     t->fetch = by[TRAFFIC_FETCH];
     t->data = by[TRAFFIC_DATA];
     t->walk = by[TRAFFIC_WALK];
@@ -311,7 +312,8 @@ void machine_time_now(const machine *m, machine_time *t)
                     (uint64_t)m->opt.copy_cycles +
                 m->kernel.n.fork_pages * (uint64_t)m->opt.fork_cycles +
                 m->kernel.n.calls * (uint64_t)m->opt.call_cycles +
-                m->kernel.n.switches * (uint64_t)m->opt.switch_cycles;
+                m->kernel.n.switches * (uint64_t)m->opt.switch_cycles +
+                m->kernel.n.interrupts * (uint64_t)m->opt.interrupt_cycles;
     t->disk = (hw->disk.n.reads + hw->disk.n.writes) * (uint64_t)m->opt.disk_latency;
     t->total = t->fetch + t->data + t->tlb + t->walk + t->kernel + t->disk;
 }

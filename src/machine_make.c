@@ -18,7 +18,7 @@ static const struct {
 
 static vm_status make_processors(machine *m, vm_error *e)
 {
-    m->hw.cpu_count = 1;
+    m->hw.cpu_count = (unsigned)m->opt.cpus;
     m->hw.cpus = host_zalloc_aligned(&m->host, m->hw.cpu_count * sizeof *m->hw.cpus);
     if (!m->hw.cpus)
         return vm_fail_nomem(e, "the processors");
@@ -97,6 +97,18 @@ static vm_status make_cache_places(const machine_options *o, vm_error *e)
                        "cache.l1i or cache.l1d");
     if (!o->cache[OPT_L1I].size != !o->cache[OPT_L1D].size)
         return vm_fail(e, VM_INVALID, "cache.l1i and cache.l1d go together: give both or neither");
+    if (o->cpus == 1)
+        return VM_OK;
+    if (o->straddle)
+        return vm_fail(e, VM_INVALID,
+                       "cache.straddle = \"once\" is for one processor: it does not look at "
+                       "single lines, as the caches of %lld must",
+                       (long long)o->cpus);
+    if (o->cache[OPT_L1I].size && o->cache[OPT_L1I].line > o->cache[OPT_L1D].line)
+        return vm_fail(e, VM_INVALID,
+                       "cache.l1i.line is %lld, longer than the %lld of cache.l1d: with several "
+                       "processors it can't be",
+                       (long long)o->cache[OPT_L1I].line, (long long)o->cache[OPT_L1D].line);
     return VM_OK;
 }
 
@@ -125,6 +137,11 @@ static vm_status make_caches_of(machine *m, unsigned cpu, vm_error *e)
         c->probe = &hw->cache_probe;
         c->error = &m->error;
         c->failed = &m->hw.failed;
+        c->cpu = cpu;
+        if (n <= hw->private_count && hw->cpu_count > 1) {
+            c->coherent = &hw->coherent;
+            hw->coherent.own[cpu][n - 1] = c;
+        }
     }
     p->mmu.walk_cache = p->l1d;
     return VM_OK;
@@ -176,6 +193,8 @@ static vm_status make_caches(machine *m, vm_error *e)
         if (cfg.line < m->shortest_line)
             m->shortest_line = cfg.line;
     }
+    hw->coherent.cpus = hw->cpu_count > 1 && hw->cache_count ? hw->cpu_count : 0;
+    hw->coherent.levels = hw->private_count;
     for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)
         s = make_caches_of(m, i, e);
     for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)

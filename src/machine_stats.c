@@ -112,6 +112,29 @@ static void stats_processors(stats *s, const hardware *hw, unsigned first, unsig
     }
 }
 
+static void stats_each_processor(stats *s, const machine *m)
+{
+    const hardware *hw = &m->hw;
+    for (unsigned cpu = 0; cpu < hw->cpu_count; cpu++) {
+        char before[16];
+        processor_counters n = hw->cpus[cpu].n;
+        n.cycles = kernel_cpu_cycles(&m->kernel, cpu);
+        snprintf(before, sizeof before, "cpu%u.", cpu);
+        snprintf(s->prefix, sizeof s->prefix, "%s", before);
+#define X(field, label, unit, doc) stats_put(s, label, unit, doc, n.field);
+        PROCESSOR_COUNTERS(X)
+#undef X
+        stats_processors(s, hw, cpu, cpu + 1, before);
+    }
+    stats_name(s, "", "", "coherence");
+#define X(field, label, unit, doc) stats_put(s, label, unit, doc, hw->coherent.n.field);
+    COHERENCE_COUNTERS(X)
+#undef X
+    stats_put(s, "transfers", "blocks", "of both, each costs cache.transfer cycles",
+              hw->coherent.n.transfers[TRAFFIC_DATA] + hw->coherent.n.transfers[TRAFFIC_FETCH] +
+                  hw->coherent.n.transfers[TRAFFIC_WALK]);
+}
+
 void machine_visit_stats(const machine *m, stat_visitor *visit, void *ud)
 {
     const hardware *hw = &m->hw;
@@ -122,6 +145,8 @@ void machine_visit_stats(const machine *m, stat_visitor *visit, void *ud)
     stats_put(&s, "total", "accesses", "fetches, loads and stores",
               m->n.fetches + m->n.loads + m->n.stores);
     stats_processors(&s, hw, 0, hw->cpu_count, "");
+    if (hw->cpu_count > 1)
+        stats_each_processor(&s, m);
     snprintf(s.prefix, sizeof s.prefix, "dram.");
     stats_put(&s, "data.reads", "lines", "lines read for loads and stores",
               hw->memory.reads[TRAFFIC_DATA]);
@@ -149,13 +174,14 @@ void machine_visit_stats(const machine *m, stat_visitor *visit, void *ud)
 
 void machine_reset_counters(machine *m)
 {
-    m->clock_base = machine_clock(m);
+    m->clock_base = m->kernel.cpu_since = machine_clock(m);
     memset(&m->n, 0, sizeof m->n);
     memset(&m->kernel.n, 0, sizeof m->kernel.n);
     memset(&m->hw.memory, 0, sizeof m->hw.memory);
     memset(&m->hw.disk.n, 0, sizeof m->hw.disk.n);
     for (unsigned cpu = 0; cpu < m->hw.cpu_count; cpu++) {
         mmu *u = &m->hw.cpus[cpu].mmu;
+        memset(&m->hw.cpus[cpu].n, 0, sizeof m->hw.cpus[cpu].n);
         memset(&u->n, 0, sizeof u->n);
         for (unsigned i = 0; i < u->tlb_count; i++)
             memset(&u->tlbs[i].n, 0, sizeof u->tlbs[i].n);
@@ -166,6 +192,7 @@ void machine_reset_counters(machine *m)
             memset(&c->n, 0, sizeof c->n);
         }
     }
+    memset(&m->hw.coherent.n, 0, sizeof m->hw.coherent.n);
     for (size_t i = 1; i < m->kernel.process_count; i++)
         memset(&m->kernel.processes[i]->n, 0, sizeof m->kernel.processes[i]->n);
 }
@@ -178,5 +205,7 @@ const char *machine_check(machine *m)
         for (unsigned i = 0; i < m->hw.cache_count && !broken; i++)
             broken = cache_check(hardware_cache(&m->hw, cpu, i));
     }
+    if (!broken)
+        broken = coherence_check(&m->hw.coherent);
     return broken ? broken : kernel_check(&m->kernel);
 }

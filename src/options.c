@@ -1,4 +1,5 @@
 #include "options.h"
+#include "hw/hardware.h"
 #include "kernel/frame_alloc.h"
 
 #include <stdio.h>
@@ -126,6 +127,10 @@ const option_row option_rows[] = {
     CACHE("l2", OPT_L2, 10),
     CACHE("l3", OPT_L3, 40),
     CACHE("l4", OPT_L4, 60),
+    COUNT("cpus", cpus, 1, 1, HW_CPUS,
+          "processors, each with TLBs and all but the outermost level of caches of its own"),
+    CYCLES("cache.transfer", transfer_cycles, 60,
+           "of taking a line from the caches of another processor, or having it written back"),
     NAME("cache.straddle", straddle, 0, names_straddle,
          "an access over several lines: a reference each, or one that misses if any does"),
     BYTES("dram.size", dram_size, 64 << 20, 64, INT64_C(1) << 48, "of main memory"),
@@ -177,6 +182,8 @@ const option_row option_rows[] = {
            "of copying a page: to write to a shared one, to promote, to compact"),
     CYCLES("kernel.fork", fork_cycles, 10, "of copying one page-table entry"),
     CYCLES("kernel.call", call_cycles, 300, "of a system call"),
+    CYCLES("kernel.interrupt", interrupt_cycles, 2000,
+           "of interrupting another processor, so that it drops translations"),
     CYCLES("kernel.switch", switch_cycles, 2000, "of changing the address space"),
     BYTES("kernel.low", kernel_low, 1 << 20, 0, INT64_C(1) << 40,
           "of physical memory from 0 on, mapped by the kernel where memory has more and the "

@@ -49,7 +49,7 @@ typedef struct machine_options {
     int64_t asid_bits;
     pwc_options pwc[PT_LEVELS_MAX]; /* by page-table level, from 1 */
     cache_options cache[OPT_LEVELS];
-    int64_t straddle;
+    int64_t cpus, straddle, transfer_cycles;
     int64_t dram_size, dram_latency;
     int64_t disk_size, disk_latency, bad_reads, bad_writes, swap, swap_readahead, readahead;
     int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
@@ -57,6 +57,7 @@ typedef struct machine_options {
     int64_t overcommit, overcommit_ratio, zero_frame, stack;
     int64_t huge, huge_min, huge_scan, compact;
     int64_t fault_cycles, zero_cycles, copy_cycles, fork_cycles, call_cycles, switch_cycles;
+    int64_t interrupt_cycles;
     int64_t boot, kernel_low, seed, shortcuts, vectors;
 } machine_options;
 

@@ -67,13 +67,19 @@ end
 ---@return vmem.Frames
 function Machine:frames() return frames.new(self:_frames()) end
 
---- A new process with an empty address space.
----@param t? { name: string }
+--- A new process with an empty address space. Of several processors it runs on
+--- `cpu`, or else where fewest processes do.
+---@param t? { name?: string, cpu?: integer }
 ---@return vmem.Process
 function Machine:spawn(t)
-  local name = t and t.name or ""
+  t = t or {}
+  for k in pairs(t) do
+    if k ~= "name" and k ~= "cpu" then error(("spawn: there is no option %s"):format(tostring(k)), 2) end
+  end
+  local name, cpu = t.name or "", t.cpu
   if type(name) ~= "string" then error("spawn: name is a " .. type(name) .. ", but takes a string", 2) end
-  return self:_spawn(name)
+  if cpu ~= nil and math.type(cpu) ~= "integer" then error("spawn: cpu takes an integer, from 0 on", 2) end
+  return self:_spawn(name, cpu)
 end
 
 local function difference(after, before)

@@ -42,6 +42,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field young_flush? boolean # clearing a reference bit drops the page's TLB entries, too
 ---@field kernel? vmem.KernelOptions
 ---@field boot? boolean # false: paging stays off until m:boot()
+---@field cpus? integer # processors
 ---@field seed? integer # of random policies
 ---@field shortcuts? boolean # false: the plain path for every access, which counts the same more slowly
 ---@field vectors? boolean # false: no vector instructions; counts the same
@@ -60,6 +61,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field fork? integer
 ---@field call? integer
 ---@field switch? integer
+---@field interrupt? integer # of another processor, to drop translations
 ---@field low? vmem.Size # of physical memory, from 0 on, that the kernel maps; 0: it has no part of a space
 
 ---@class vmem.DiskOptions
@@ -146,8 +148,9 @@ function Boot:worksheet() end
 ---@field registers { name: string, old: integer, new: integer }[]
 ---@field walks { va: integer, pa?: integer }[] # where addresses lead after the step
 
----A new process with an empty address space. Raises an error before the boot.
----@param t? { name?: string }
+---A new process with an empty address space, on processor `cpu` (from 0 on) or else
+---where fewest processes run. Raises an error before the boot.
+---@param t? { name?: string, cpu?: integer }
 ---@return vmem.Process
 function Machine:spawn(t) end
 
@@ -610,6 +613,18 @@ function Process:parent() end
 ---@return integer? status # once it has ended
 ---@return string? signal # that killed it
 function Process:status() end
+
+---The processor that it runs on, from 0 on. Threads and children begin where fewest run.
+---@return integer
+function Process:cpu() end
+
+---Run on another processor from the next access on. What it had in TLBs and caches
+---stays behind.
+---@param cpu integer
+---@return vmem.Process? self # nil, message, "EINVAL": there is none such
+---@return string? message
+---@return string? code
+function Process:run_on(cpu) end
 
 ---Give a signal to a function: it gets the fault, and returns true if it has mended
 ---the cause, so that the access is tried again; else the process is killed. An error

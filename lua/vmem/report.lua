@@ -117,6 +117,7 @@ local function machine_lines(run, policy)
     end
     return ("%s %s %d-way"):format(level, text.bytes(c.size), c.ways)
   end) .. (#sizes > 0 and ("; lines of %s bytes"):format(table.concat(sizes, " or ")) or ""))
+  if o.cpus > 1 then line("cpus", o.cpus .. ", each with TLBs and all but the outermost caches of its own") end
   line("memory", ("DRAM %s, swap %s, policy %s%s"):format(text.bytes(o.dram.size),
     o.swap == 0 and "none" or text.bytes(o.swap), policy,
     o.resident > 0 and ("; at most %s in frames"):format(text.count(o.resident, "page")) or ""))
@@ -252,7 +253,19 @@ local function write_cycles(page, run)
   end
 end
 
-local sections = { write_accesses, write_translation, write_caches, write_faults, write_cycles }
+local function write_processors(page, run)
+  local n, s, list = run.options.cpus, run.stats, {}
+  if n == 1 then return end
+  for i = 0, n - 1 do list[i + 1] = { name = "processor " .. i, n = s["cpu" .. i].cycles } end
+  page:section("Processors", "cycles", "interrupts", "share")
+  page:shares(list, function(i) return number(s["cpu" .. i - 1].interrupts) end)
+  if s.coherence and s.cache then
+    page:row("lines lost to others' writes", number(s.coherence.invalidations))
+    page:row("dirty lines others asked for", number(s.coherence.interventions))
+  end
+end
+
+local sections = { write_accesses, write_translation, write_caches, write_processors, write_faults, write_cycles }
 
 -- --- several runs: columns -----------------------------------------------------------
 

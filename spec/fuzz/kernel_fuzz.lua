@@ -446,6 +446,8 @@ function kfuzz.run(o, ops)
             end
             run[op[1]](w, op)
             w:settle()
+            local p = i % 3 == 0 and w.processes[op.who]
+            if p and o.cpus and o.cpus > 1 then assert(p:run_on(i % o.cpus)) end
             check()
             if w.torn then break end
             if i % 16 == 0 then

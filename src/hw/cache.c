@@ -32,8 +32,7 @@ static void cache_below_write(cache *c, uint64_t line, traffic t)
         (*c->probe)->memory((*c->probe)->ud, line << c->line_bits, true, t);
 }
 
-/* Take the line out of this level; true if it was dirty. */
-static bool cache_take(cache *c, uint64_t line, bool *found)
+bool cache_take(cache *c, uint64_t line, bool *found)
 {
     uint32_t set = (uint32_t)line & c->set_mask;
     *found = false;
@@ -64,13 +63,28 @@ static bool cache_take(cache *c, uint64_t line, bool *found)
     return false;
 }
 
+void cache_clean(cache *c, uint64_t line)
+{
+    if (c->packed) {
+        uint32_t *s = cache_packed_set(c, line), key = (uint32_t)line << 1;
+        for (uint32_t i = 0; i < c->ways; i++)
+            if ((s[i] & ~1u) == key)
+                s[i] = key;
+        return;
+    }
+    for (uint32_t i = 0; i < c->ways; i++) {
+        size_t at = (size_t)((uint32_t)line & c->set_mask) * c->ways + i;
+        if ((c->state[at] & CACHE_VALID) && c->tags[at] == line)
+            c->state[at] &= (uint8_t)~CACHE_DIRTY;
+    }
+}
+
 /* The inclusive level gives a line up: it leaves the levels above `c`, too. True
  * if one of them held newer data. */
 static bool cache_back_invalidate(cache *inclusive, const cache *c, uint64_t line)
 {
     bool newer = false;
-    for (unsigned i = 0; i < c->above_count; i++) {
-        cache *up = c->above[i];
+    for (cache *up = c->above; up; up = up->beside) {
         uint64_t first = line << up->next_shift, n = UINT64_C(1) << up->next_shift;
         for (uint64_t k = 0; k < n; k++) {
             bool found, dirty = cache_take(up, first + k, &found);
@@ -86,8 +100,12 @@ static void cache_give_up(cache *c, uint64_t line, bool dirty)
 {
     if (c->is_inclusive)
         dirty |= cache_back_invalidate(c, c, line);
-    if (!dirty)
-        return;
+    if (dirty)
+        cache_write_down(c, line);
+}
+
+void cache_write_down(cache *c, uint64_t line)
+{
     c->n.writebacks++;
     if (c->next) {
         cache_writeback(c->next, line >> c->next_shift);
@@ -204,8 +222,8 @@ static void cache_writeback(cache *c, uint64_t line)
     c->n.writebacks_in++;
     /* A line longer than the one received is not whole without a fetch. */
     bool partial = false;
-    for (unsigned i = 0; i < c->above_count; i++)
-        partial |= c->above[i]->next_shift != 0;
+    for (const cache *up = c->above; up; up = up->beside)
+        partial |= up->next_shift != 0;
     bool hit = cache_touch(c, line, c->write == CACHE_BACK, true, partial, TRAFFIC_DATA);
     c->n.writeback_misses += !hit;
     if (c->write == CACHE_THROUGH)
@@ -364,7 +382,8 @@ vm_status cache_link(cache *c, cache *next, memory_counters *memory, bool whole,
     if (next->line_bits >= c->line_bits)
         c->next_shift = next->line_bits - c->line_bits;
     c->simple &= next->simple && next->line_bits == c->line_bits;
-    next->above[next->above_count++] = c;
+    c->beside = next->above;
+    next->above = c;
     return VM_OK;
 }
 

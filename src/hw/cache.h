@@ -78,7 +78,6 @@ typedef struct cache_probe {
 } cache_probe;
 
 #define CACHE_EMPTY 0xfffffffeu /* a packed tag that no line has; not dirty */
-#define CACHE_ABOVE 4
 
 struct cache {
     uint32_t *packed; /* [set << stride_bits | recency], or NULL: plain */
@@ -101,8 +100,10 @@ struct cache {
     uint64_t *tags; /* plain: [set * ways + way] line numbers */
     uint8_t *state; /* plain: CACHE_VALID | CACHE_DIRTY */
     policy *pol;
-    cache *above[CACHE_ABOVE];
-    unsigned above_count;
+    cache *above, *beside; /* the first of those whose next this is; the next of such */
+    unsigned cpu;          /* whose it is, if a processor's own */
+    struct coherence
+        *coherent;     /* what keeps it so; NULL: there is one processor, or all share it */
     vm_status *failed; /* a policy's failure, kept for the end of the access */
     vm_error *error;   /* where it is told */
     cache_config cfg;
@@ -134,6 +135,13 @@ bool cache_access_once(cache *c, uint64_t pa, uint32_t n, bool write, traffic t)
 /* Drop every line of n bytes at pa, here and in no other level; dirty ones are
  * written back first if asked. */
 void cache_flush(cache *c);
+
+/* Take the line out of this level, with no write-back; true if it was dirty. */
+bool cache_take(cache *c, uint64_t line, bool *found);
+/* The line, if it is here, is no longer dirty. */
+void cache_clean(cache *c, uint64_t line);
+/* Write this level's line back to what is below, whether or not it is here. */
+void cache_write_down(cache *c, uint64_t line);
 
 /* Is the line here, and is it dirty? For explain, set state and checks; touches nothing. */
 bool cache_peek(const cache *c, uint64_t line, bool *dirty);

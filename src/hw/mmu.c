@@ -1,10 +1,11 @@
 #include "mmu.h"
+#include "coherence.h"
 
 /* One entry read or written by the walk, as the caches see it. */
 static void mmu_traffic(mmu *m, uint64_t pa, bool write)
 {
     if (m->walk_cache)
-        cache_access(m->walk_cache, pa >> m->walk_cache->line_bits, write, TRAFFIC_WALK);
+        cache_enter(m->walk_cache, pa >> m->walk_cache->line_bits, write, TRAFFIC_WALK);
     else if (write)
         m->memory->writes++;
     else

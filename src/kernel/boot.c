@@ -398,9 +398,12 @@ vm_status kernel_boot(kernel *k, vm_error *e)
         boot_undo(k);
         return st;
     }
-    mmu_flush_all(k->hw->mmu);
-    k->hw->mmu->paging = b->paged;
-    k->hw->mmu->root = b->root;
+    for (unsigned i = 0; i < k->hw->cpu_count; i++) {
+        mmu *u = &k->hw->cpus[i].mmu;
+        mmu_flush_all(u);
+        u->paging = b->paged;
+        u->root = b->root;
+    }
     b->booted = true;
     return VM_OK;
 }

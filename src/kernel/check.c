@@ -193,9 +193,9 @@ static const char *check_frames(kernel *k, const check_sums *sums)
     return resident == k->resident ? NULL : "kernel: the count of resident pages is wrong";
 }
 
-static const char *check_tlb(const kernel *k, const tlb *t)
+static const char *check_tlb(const kernel *k, unsigned cpu, const tlb *t)
 {
-    const mmu *m = k->hw->mmu;
+    const mmu *m = &k->hw->cpus[cpu].mmu;
     for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
         const tlb_entry *e = &t->e[i];
         const space *owner = NULL;
@@ -203,8 +203,8 @@ static const char *check_tlb(const kernel *k, const tlb *t)
             continue;
         for (size_t j = 1; j < k->space_count; j++) {
             const space *s = k->spaces[j];
-            bool runs = k->cfg.asid_bits || s == k->running;
-            if (s && runs && s->asid_generation == k->asid_generation &&
+            bool runs = s && (k->cfg.asid_bits || s == k->running[cpu]);
+            if (runs && s->asid_generation == k->asid_generation && s->cpus >> cpu & 1 &&
                 s->asid == tlb_tag_asid(e->tag))
                 owner = s;
         }
@@ -253,7 +253,10 @@ const char *kernel_check(kernel *k)
         broken = half_check(k);
     if (!broken && sums.committed != k->committed)
         broken = "kernel: the count of promised pages is wrong";
-    for (unsigned i = 0; i < k->hw->mmu->tlb_count && !broken; i++)
-        broken = check_tlb(k, &k->hw->mmu->tlbs[i]);
+    if (!broken)
+        broken = cpu_check(k);
+    for (unsigned cpu = 0; cpu < k->hw->cpu_count; cpu++)
+        for (unsigned i = 0; i < k->hw->mmu->tlb_count && !broken; i++)
+            broken = check_tlb(k, cpu, &k->hw->cpus[cpu].mmu.tlbs[i]);
     return broken;
 }

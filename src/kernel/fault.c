@@ -428,6 +428,7 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
     vm_error own;
     fault_served served;
     k->n.faults++;
+    k->interrupted = 0;
     *info = (fault_info){.addr = va, .access = kind, .pid = p->pid};
     if (why == MMU_BUS)
         return fault_kill(info, "SIGBUS", "ADRERR", e);

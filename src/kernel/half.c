@@ -101,7 +101,7 @@ vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_er
         return st;
     *pa = ppn << bits;
     k->boot.tables += n;
-    k->hw->mmu->generation++;
+    hardware_tables_changed(k->hw);
     if (k->boot.booted)
         return VM_OK;
     st = boot_note(
@@ -222,11 +222,11 @@ static void half_prune(kernel *k, uint64_t va)
         if (level + 1 == top)
             half_spread(k, pt_index(g, va, top), 0, NULL); /* their roots are there */
         for (size_t i = 1; i < k->space_count; i++)
-            if (k->spaces[i] && kernel_may_cache(k, k->spaces[i]))
-                mmu_forget_tables(k->hw->mmu, va, level + 1, k->spaces[i]->asid);
+            if (k->spaces[i])
+                kernel_forget_tables(k, k->spaces[i], va, level + 1);
         half_give(k, table >> g->page_bits, half_table_frames(k, level));
         k->boot.tables -= half_table_frames(k, level);
-        k->hw->mmu->generation++;
+        hardware_tables_changed(k->hw);
     }
 }
 

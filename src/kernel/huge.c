@@ -69,9 +69,8 @@ static void huge_deposit(kernel *k, space *s, uint64_t va, uint64_t *pte_pa)
     s->deposit = (uint32_t)table;
     s->large++;
     dram_put(&k->hw->mem, *pte_pa, g->format->bytes, 0);
-    k->hw->mmu->generation++;
-    if (kernel_may_cache(k, s))
-        mmu_forget_tables(k->hw->mmu, va, 1, s->asid);
+    hardware_tables_changed(k->hw);
+    kernel_forget_tables(k, s, va, 1);
 }
 
 static uint64_t huge_withdraw(kernel *k, space *s)
@@ -79,7 +78,7 @@ static uint64_t huge_withdraw(kernel *k, space *s)
     uint64_t table = s->deposit;
     s->deposit = frames_at(&k->frames, table)->index;
     s->large--;
-    k->hw->mmu->generation++;
+    hardware_tables_changed(k->hw);
     return table;
 }
 

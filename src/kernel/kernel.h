@@ -45,6 +45,7 @@ typedef struct space {
     uint64_t root_ok; /* 1 once the root is there (its address may be 0) */
     uint32_t asid;
     uint64_t asid_generation;
+    uint64_t cpus; /* set of the processors whose TLBs may know it (cpu.c) */
     area_tree areas;
     area *spare; /* nodes for calls that must not fail halfway; by `next` */
     size_t spares;
@@ -101,6 +102,7 @@ typedef struct process {
     process_state state;
     int exit_status;
     const char *killed;  /* name of the signal that ended it, or NULL */
+    uint16_t cpu;        /* where it runs */
     uint32_t vfork_of;   /* pid of the parent that waits for this one, or 0 */
     uint32_t stack_slot; /* where its kernel stack is, or NUMBER_NONE (half.c) */
     uint64_t pc, sp;     /* where execve put them */
@@ -172,7 +174,10 @@ typedef struct kernel_config {
     X(switches, "switches", "switches", "changes of the address space that is running")            \
     X(asid_rollovers, "asid_rollovers", "flushes", "times that ASIDs ran out and all was flushed") \
     X(flushes, "flushes", "flushes", "times that all translations of a space were dropped")        \
-    X(shootdowns, "shootdowns", "pages", "translations invalidated because a PTE changed")
+    X(shootdowns, "shootdowns", "pages", "translations invalidated because a PTE changed")         \
+    X(interrupts, "interrupts", "interrupts",                                                      \
+      "of other processors, which may know a changed translation")                                 \
+    X(migrations, "migrations", "processes", "changes of the processor that a process runs on")
 
 typedef struct kernel_counters {
 #define X(field, name, unit, doc) uint64_t field;
@@ -197,7 +202,10 @@ typedef struct kernel {
     size_t space_hint; /* no id below is free */
     file **files;      /* by id; [0] unused, and NULL where there was one */
     size_t file_count, file_cap;
-    space *running;
+    space *running[HW_CPUS]; /* by processor */
+    uint32_t load[HW_CPUS];  /* live processes, by processor */
+    uint64_t interrupted;    /* set of processors, in this fault or call */
+    uint64_t cpu_since;      /* the clock when the one at work began */
     uint64_t asid_generation;
     uint32_t next_asid;
     uint64_t resident;              /* frames under a policy, or locked */
@@ -277,8 +285,27 @@ process *process_find(const kernel *k, uint32_t pid); /* live or ended; NULL: ne
 void process_take_space(kernel *k, process *p, space *s);
 vm_status space_new(kernel *k, space **out, vm_error *e);
 void space_drop(kernel *k, space *s);
-/* Make the process's space the running one. */
-void kernel_switch(kernel *k, process *p);
+
+/* cpu.c: which space runs on which processor, and what of it TLBs may know */
+/* A call of the process begins, on its processor: it is counted. */
+void kernel_enter(kernel *k, const process *p);
+/* Make the process's space the one that its processor runs, and that one be at work. */
+void kernel_switch(kernel *k, const process *p);
+/* A PTE changed: no TLB may know the old one. */
+void kernel_invalidate(kernel *k, const space *s, uint64_t va);
+/* The tables below va's entry of this level have gone. */
+void kernel_forget_tables(kernel *k, const space *s, uint64_t va, unsigned level);
+/* Every translation of the space changed. False: none was known. */
+bool kernel_flush(kernel *k, const space *s);
+void kernel_new_root(kernel *k, const space *s);   /* it has one now */
+void kernel_stop(kernel *k, const space *s);       /* no processor runs it any more */
+void cpu_place(kernel *k, process *p);             /* where fewest run, lowest number first */
+void cpu_put(kernel *k, process *p, unsigned cpu); /* on this one instead; no migration */
+void cpu_leave(kernel *k, const process *p);       /* it has ended */
+/* The process runs on this processor from now on. VM_REFUSED, EINVAL: there is none such. */
+vm_status process_migrate(kernel *k, process *p, uint64_t cpu, vm_error *e);
+uint64_t kernel_cpu_cycles(const kernel *k, unsigned cpu); /* that the processor was at work */
+const char *cpu_check(const kernel *k);
 
 /* exec.c: execve */
 typedef struct exec_segment {
@@ -551,26 +578,12 @@ VM_INLINE uint64_t kernel_vpn(const kernel *k, uint64_t va)
 {
     return (va & low_mask(k->hw->g.va_bits)) >> k->hw->g.page_bits;
 }
-/* Can the space have anything in a TLB? One whose ASID is from before the last
- * rollover has not, and without ASIDs only the running one has. */
-VM_INLINE bool kernel_may_cache(const kernel *k, const space *s)
-{
-    return s->asid_generation == k->asid_generation && (k->cfg.asid_bits || s == k->running);
-}
 /* Tell of an event; the arguments are as its row in events.h says. */
 VM_INLINE void kernel_emit(kernel *k, event_type type, uint32_t pid, uint64_t addr, uint64_t a,
                            uint64_t b)
 {
     if (events_want(&k->events, type))
         events_put(&k->events, type, pid, addr, a, b);
-}
-/* A PTE changed: no TLB may know the old one. */
-VM_INLINE void kernel_invalidate(kernel *k, const space *s, uint64_t va)
-{
-    if (kernel_may_cache(k, s))
-        mmu_invalidate(k->hw->mmu, va, s->asid);
-    k->n.shootdowns++;
-    kernel_emit(k, KEVENT_SHOOTDOWN, s->owner, va, 1, 0);
 }
 
 /* Anonymous pages are known by where they were first, those of files by their place. */

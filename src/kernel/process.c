@@ -47,7 +47,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     if (s == VM_OK && !(k->copy = host_alloc(host, kernel_page(k))))
         s = vm_fail_nomem(e, "the kernel");
     k->boot.paged = hw->mmu->paging;
-    hw->mmu->paging = false; /* until kernel_boot */
+    for (unsigned i = 0; i < hw->cpu_count; i++)
+        hw->cpus[i].mmu.paging = false; /* until kernel_boot */
     k->zero_ppn = FRAME_NONE;
     if (s == VM_OK && cfg->zero_frame && count)
         s = reclaim_take(k, NULL, 1, 1, FRAME_ZERO, &k->zero_ppn, e);
@@ -142,13 +143,9 @@ void space_drop(kernel *k, space *s)
     if (--s->users)
         return;
     space_clear(k, s, 0, space_user_top(k));
-    if (kernel_may_cache(k, s))
-        mmu_flush_asid(k->hw->mmu, s->asid);
+    kernel_flush(k, s);
     kernel_free_tables(k, s);
-    if (k->running == s) {
-        k->running = NULL;
-        k->hw->mmu->root = k->boot.root;
-    }
+    kernel_stop(k, s);
     k->spaces[s->id] = NULL;
     if (s->id < k->space_hint)
         k->space_hint = s->id;
@@ -212,6 +209,7 @@ static vm_status process_make(kernel *k, space *s, const char *name, process **o
         host_free(k->host, p, sizeof *p);
         return st;
     }
+    cpu_place(k, p);
     k->processes[k->process_count++] = p;
     *out = p;
     return VM_OK;
@@ -344,6 +342,7 @@ void process_exit(kernel *k, process *p, int status, const char *signal)
     if (!p->space)
         return;
     process_take_space(k, p, NULL);
+    cpu_leave(k, p);
     half_stack_give(k, p);
     p->exit_status = status;
     p->killed = signal;
@@ -386,37 +385,4 @@ void process_clear(kernel *k, process *p)
     kernel_emit(k, KEVENT_EXEC, p->pid, 0, s->resident, 0);
     space_clear(k, s, 0, space_user_top(k));
     s->brk = s->brk_start;
-}
-
-/* --- which runs ---------------------------------------------------------------------- */
-
-static void kernel_new_asid(kernel *k, space *s)
-{
-    if (k->next_asid >> k->cfg.asid_bits || k->next_asid == TLB_GLOBAL) {
-        mmu_flush_asid(k->hw->mmu, TLB_GLOBAL);
-        k->asid_generation++;
-        k->next_asid = 1;
-        k->n.asid_rollovers++;
-    }
-    s->asid = k->next_asid++;
-    s->asid_generation = k->asid_generation;
-}
-
-void kernel_switch(kernel *k, process *p)
-{
-    space *s = p->space;
-    if (k->running == s)
-        return;
-    if (k->cfg.asid_bits == 0) {
-        if (k->running)
-            mmu_flush_asid(k->hw->mmu, TLB_GLOBAL);
-        s->asid_generation = k->asid_generation;
-    } else if (s->asid_generation != k->asid_generation) {
-        kernel_new_asid(k, s);
-    }
-    k->n.switches += k->running != NULL;
-    kernel_emit(k, KEVENT_SWITCH, s->owner, 0, k->running ? k->running->owner : 0, 0);
-    k->running = s;
-    k->hw->mmu->root = s->root;
-    k->hw->mmu->asid = s->asid;
 }

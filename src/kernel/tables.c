@@ -14,7 +14,7 @@ static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, v
     if (st != VM_OK)
         return st;
     s->tables += n;
-    k->hw->mmu->generation++;
+    hardware_tables_changed(k->hw);
     *pa = ppn << g->page_bits;
     return VM_OK;
 }
@@ -28,8 +28,7 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
         if (st != VM_OK)
             return st;
         s->root_ok = 1;
-        if (k->running == s)
-            k->hw->mmu->root = s->root;
+        kernel_new_root(k, s);
         st = half_enter(k, s, e);
         if (st != VM_OK)
             return st;
@@ -76,7 +75,7 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
         if ((pte & g->format->present) && !pte_is_leaf(g->format, pte, level))
             tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     }
-    k->hw->mmu->generation++;
+    hardware_tables_changed(k->hw);
     dram_clear(&k->hw->mem, table, n << g->page_bits);
     frames_give(&k->frames, table >> g->page_bits, n);
     s->tables -= n;
@@ -92,8 +91,7 @@ void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64
     tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, 0);
     kernel_invalidate(k, s, va);
-    if (kernel_may_cache(k, s))
-        mmu_forget_tables(k->hw->mmu, va, level, s->asid);
+    kernel_forget_tables(k, s, va, level);
 }
 
 /* All pages must be gone. */
@@ -251,9 +249,6 @@ vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
         copy.flags &= (uint16_t)~AREA_LOCKED; /* locks are not inherited */
         st = tables_copy_area(k, from, to, &copy, e);
     }
-    if (kernel_may_cache(k, from)) { /* what the parent may write has changed, even so far */
-        mmu_flush_asid(k->hw->mmu, from->asid);
-        k->n.flushes++;
-    }
+    k->n.flushes += kernel_flush(k, from); /* what the parent may write has changed, even so far */
     return st;
 }

@@ -12,7 +12,7 @@
 static kernel *life_call(lua_State *L, process **p)
 {
     lua_process *h = lua_check_running(L, 1, p);
-    h->owner->m->kernel.n.calls++;
+    kernel_enter(&h->owner->m->kernel, *p);
     return &h->owner->m->kernel;
 }
 
@@ -57,7 +57,7 @@ static int life_exit(lua_State *L)
     process *p;
     lua_process *h = lua_check_process(L, 1, &p);
     if (p->space)
-        h->owner->m->kernel.n.calls++;
+        kernel_enter(&h->owner->m->kernel, p);
     process_exit(&h->owner->m->kernel, p, (int)luaL_optinteger(L, 2, 0), NULL);
     return 0;
 }
@@ -106,6 +106,28 @@ static int life_status(lua_State *L)
     lua_pushinteger(L, p->exit_status);
     lua_pushstring(L, p->killed);
     return 3;
+}
+
+/* p:cpu() -> where it runs, from 0 on */
+static int life_cpu(lua_State *L)
+{
+    process *p;
+    lua_check_process(L, 1, &p);
+    lua_pushinteger(L, p->cpu);
+    return 1;
+}
+
+/* p:run_on(cpu) -> p */
+static int life_run_on(lua_State *L)
+{
+    process *p;
+    vm_error e;
+    lua_Integer cpu = luaL_checkinteger(L, 2);
+    kernel *k = life_call(L, &p);
+    if (process_migrate(k, p, (uint64_t)cpu, &e) != VM_OK)
+        return lua_failed(L, &e);
+    lua_settop(L, 1);
+    return 1;
 }
 
 /* p:registers() -> pc, sp as execve set them */
@@ -289,6 +311,8 @@ void lua_open_life(lua_State *L)
         {"wait", life_wait},
         {"parent", life_parent},
         {"status", life_status},
+        {"cpu", life_cpu},
+        {"run_on", life_run_on},
         {"registers", life_registers},
         {"_execve", life_execve},
         {"sigaction", life_sigaction},

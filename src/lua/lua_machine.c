@@ -253,14 +253,22 @@ static int machine_tostring(lua_State *L)
     return 1;
 }
 
-/* m:_spawn(name) -> process */
+/* m:_spawn(name [, cpu]) -> process */
 static int machine_spawn(lua_State *L)
 {
     lua_machine *box = lua_check_machine(L, 1);
     process *p;
     vm_error e;
-    if (process_new(&box->m->kernel, luaL_optstring(L, 2, ""), &p, &e) != VM_OK)
+    kernel *k = &box->m->kernel;
+    const bool placed = !lua_isnoneornil(L, 3);
+    const uint64_t cpu = placed ? (uint64_t)luaL_checkinteger(L, 3) : 0;
+    if (placed && cpu >= box->m->hw.cpu_count)
+        return luaL_error(L, "spawn: cpu is %d, but the machine has processors 0 to %d", (int)cpu,
+                          (int)box->m->hw.cpu_count - 1);
+    if (process_new(k, luaL_optstring(L, 2, ""), &p, &e) != VM_OK)
         return lua_raise(L, &e);
+    if (placed)
+        cpu_put(k, p, (unsigned)cpu);
     lua_push_process(L, 1, p);
     return 1;
 }
@@ -435,7 +443,7 @@ static int machine_set_memory(lua_State *L)
     const char *bytes = luaL_checklstring(L, 3, &n);
     if (n > m->hw.mem.size || pa > m->hw.mem.size - n)
         return luaL_error(L, "%d bytes at physical address %d end beyond DRAM", (int)n, (int)pa);
-    m->hw.mmu->generation++; /* it may be a page table */
+    hardware_tables_changed(&m->hw); /* it may be a page table */
     if (!dram_write(&m->hw.mem, pa, bytes, n))
         return luaL_error(L, "not enough host memory for the simulated DRAM");
     return 0;

@@ -78,7 +78,7 @@ static kernel *space_call(lua_State *L, process **p)
 {
     lua_process *h = lua_check_running(L, 1, p);
     kernel *k = &h->owner->m->kernel;
-    k->n.calls++;
+    kernel_enter(k, *p);
     return k;
 }
 

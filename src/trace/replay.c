@@ -196,7 +196,7 @@ static vm_status replay_event(replay *r, process *p, const access_event *ev, vm_
     r->events++;
     if (!p->space || ev->type >= EVENT_TYPES || !replay_handlers[ev->type])
         return VM_OK;
-    r->m->kernel.n.calls++;
+    kernel_enter(&r->m->kernel, p);
     vm_status s = replay_handlers[ev->type](r, p, ev, e);
     if (s == VM_REFUSED) { /* what is touched of it will be mapped then */
         r->skipped_events++;
