@@ -239,6 +239,130 @@ local scenarios = {
     end },
 }
 
+-- --- the kernel's calls ------------------------------------------------------------------
+
+-- A process with private, shared, swapped, locked and large pages, and a file that it maps.
+local function with_everything(s)
+    s.options = { dram = "2MiB", swap = "1MiB",
+        paging = { va_bits = 26, pa_bits = 32, page = "4KiB", levels = { 4, 4, 6 }, pte = "x86-64" } }
+    with_machine(s)
+    local p = s.p
+    s.f = assert(s.m:file("data", ("content "):rep(4096)))
+    assert(s.m:program("prog", { text = ("x"):rep(5000), data = "data", bss = "8KiB", libs = { { bytes = "lib" } } }))
+    s.swapped = assert(p:mmap({ length = "32KiB" }))
+    for i = 0, 7 do p:store(s.swapped + i * 4096, i) end
+    p:swap_out()
+    s.private = assert(p:mmap({ length = "32KiB" }))
+    s.shared = assert(p:mmap({ length = "32KiB", flags = "shared|anonymous" }))
+    s.mapped = assert(p:mmap({ length = "32KiB", flags = "shared", file = s.f }))
+    s.copied = assert(p:mmap({ length = "32KiB", flags = "private", file = s.f }))
+    s.large = assert(p:mmap({ length = "256KiB", flags = "private|anonymous|hugetlb" }))
+    for i = 0, 7 do
+        for _, at in ipairs({ s.private, s.shared, s.mapped, s.copied }) do p:store(at + i * 4096, i) end
+    end
+    p:store(s.large, 1)
+end
+
+local kernel_rows = {
+    { "fork", act = function(s) return s.p:fork() end },
+    { "fork and copy", make = function(s)
+        with_everything(s)
+        s.c = assert(s.p:fork())
+    end, act = function(s)
+        for i = 0, 7, 4 do
+            for _, at in ipairs({ s.private, s.swapped, s.copied, s.shared }) do s.c:store(at + i * 4096, 9) end
+        end
+        s.c:store(s.large, 2)
+        lu.assertEquals({ s.p:load(s.large), s.p:load(s.private + 4 * 4096), s.p:load(s.shared) }, { 1, 4, 9 })
+    end },
+    { "swap in", act = function(s)
+        for i = 0, 7 do lu.assertEquals(s.p:load(s.swapped + i * 4096), i) end
+    end },
+    { "a new file", once = true, act = function(s) return s.m:file("new", ("bytes"):rep(5000)) end },
+    { "file write", act = function(s) return s.f:write(20000, ("W"):rep(150000)) end },
+    { "file truncate", act = function(s)
+        local ok, why, code = s.f:truncate(5000)
+        if not ok then return nil, why, code end
+        return s.f:truncate(1 << 30)
+    end },
+    { "sync and unlink", act = function(s)
+        s.p:store(s.mapped, 77)
+        local ok, why, code = s.p:msync(s.mapped, 32768)
+        if not ok then return nil, why, code end
+        return #s.m:files() + #s.f:read()
+    end },
+    { "mapping a file", act = function(s)
+        local a, why, code = s.p:mmap({ length = s.f.size, flags = "private", file = s.f })
+        if not a then return nil, why, code end
+        for i = 0, 7 do s.p:store(a + i * 4096, i) end
+        return a
+    end },
+    { "shared memory", act = function(s)
+        local a, why, code = s.p:mmap({ length = "4MiB", flags = "shared|anonymous" })
+        if not a then return nil, why, code end
+        for i = 0, 1023, 100 do s.p:store(a + i * 4096, i) end
+        return a
+    end },
+    { "populate", act = function(s)
+        local a, why, code = s.p:mmap({ length = "64KiB", flags = "private|anonymous|populate" })
+        if not a then return nil, why, code end
+        return a
+    end },
+    { "execve", act = function(s)
+        local ok, why, code = s.p:execve("prog", { "prog", "an argument" }, { "A=B" })
+        if not ok then
+            lu.assertEquals({ s.p:load(s.private + 4096), s.p:load(s.large) }, { 1, 1 })
+            return nil, why, code
+        end
+        lu.assertEquals(s.p:fetch(s.p:registers(), 2), "xx")
+        return true
+    end },
+    { "mremap", once = true, act = function(s)
+        local a, why, code = s.p:mremap(s.private, "32KiB", "4MiB", { maymove = true })
+        if not a then
+            lu.assertEquals(s.p:load(s.private + 4096), 1)
+            return nil, why, code
+        end
+        lu.assertEquals(s.p:load(a + 4096), 1)
+        return true
+    end },
+    { "mlock", act = function(s)
+        local ok, why, code = s.p:mlock(s.swapped + 4096, "16KiB")
+        if not ok then return nil, why, code end
+        lu.assertEquals(s.p:pages(s.swapped + 4096, s.swapped + 5 * 4096), "cccc")
+        return s.p:munlock(s.swapped + 8192, 4096)
+    end },
+    { "madvise and mincore", act = function(s)
+        for _, advice in ipairs({ "sequential", "free", "dontneed" }) do
+            local ok, why, code = s.p:madvise(s.swapped + 4096, 8192, advice)
+            if not ok then return nil, why, code end
+        end
+        return s.p:mincore(s.swapped, 32768)
+    end },
+    { "clone and vfork", act = function(s)
+        local t, why, code = s.p:clone("thread")
+        if not t then return nil, why, code end
+        t, why, code = s.p:vfork()
+        if not t then return nil, why, code end
+        t:exit(0)
+        return true
+    end },
+    { "sigaction", act = function(s)
+        local a = assert(s.p:mmap({ length = 4096, prot = "none" }))
+        s.p:sigaction("SIGSEGV", function() return s.p:mprotect(a, 4096, "rw") end)
+        s.p:store(a, 5)
+        return s.p:load(a)
+    end },
+    { "exit of everything", once = true, act = function(s) s.p:exit(0) end },
+    { "pictures", make = with_area, act = function(s)
+        return #tostring(s.p:map()) + #tostring(s.m:meminfo())
+    end },
+}
+for _, row in ipairs(kernel_rows) do
+    row.make = row.make or with_everything
+    table.insert(scenarios, row)
+end
+
 -- A machine of each preset.
 for _, name in ipairs(vmem.presets.names()) do
     table.insert(scenarios, { "a machine, " .. name, act = function(s)
@@ -378,6 +502,10 @@ local function close(row, s)
     if s.t then s.t:close() end
     if s.m then
         for _, p in ipairs(s.m:processes()) do p:exit(0) end
+        for _, f in ipairs(s.m:files()) do assert(s.m:file(f.name)):unlink() end
+        if s.f then s.f:close() end
+        collectgarbage() -- handles hold files that have no name
+        collectgarbage()
         local info = s.m:meminfo()
         lu.assertEquals({ info.free, info.swap_used }, { s.free or info.free, 0 }, row[1] .. ": frames, slots lost")
         lu.assertEquals({ s.m:check() }, { true })

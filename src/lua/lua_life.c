@@ -16,12 +16,13 @@ static kernel *life_call(lua_State *L, process **p)
     return &h->owner->m->kernel;
 }
 
-/* A handle of a new process beside the one at 1. */
-static int life_push(lua_State *L, const process *p)
+/* A handle of a process on the machine of the one at 1, made before a child is, so that
+ * no child is left without one. */
+static lua_process *life_push(lua_State *L, const process *p)
 {
     lua_getiuservalue(L, 1, 1);
     lua_push_process(L, -1, p);
-    return 1;
+    return lua_touserdata(L, -1);
 }
 
 /* p:fork() -> child */
@@ -30,9 +31,11 @@ static int life_fork(lua_State *L)
     process *p, *child;
     vm_error e;
     kernel *k = life_call(L, &p);
+    lua_process *h = life_push(L, p);
     if (process_fork(k, p, &child, &e) != VM_OK)
         return lua_failed(L, &e);
-    return life_push(L, child);
+    h->pid = child->pid;
+    return 1;
 }
 
 /* A process beside p in its space */
@@ -42,9 +45,11 @@ static int life_share(lua_State *L, bool vfork)
     vm_error e;
     kernel *k = life_call(L, &p);
     const char *name = vfork ? p->name : luaL_optstring(L, 2, p->name);
+    lua_process *h = life_push(L, p);
     if (process_share(k, p, name, vfork, &child, &e) != VM_OK)
         return lua_failed(L, &e);
-    return life_push(L, child);
+    h->pid = child->pid;
+    return 1;
 }
 
 /* p:vfork() -> child, in the same space; p can't run until it calls execve or exit */
