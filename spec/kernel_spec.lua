@@ -78,6 +78,27 @@ function TestKernelFaults:testWithoutPagingMemoryEndsWithSigbus()
     lu.assertEquals({ e.signal, e.code }, { "SIGBUS", "ADRERR" })
 end
 
+-- An entry that may neither be read nor written is, on RISC-V, one that points to a table.
+function TestKernelFaults:testWhatMayOnlyBeWrittenIsShared()
+    for _, preset in ipairs({ "x86-32", "core-i7", "sv39" }) do
+        local m <close> = vmem.machine({ preset = preset, dram = "2MiB", zero_frame = true })
+        local p = m:spawn()
+        local f = assert(m:file("f", ("f"):rep(8192)))
+        local anon = assert(p:mmap({ length = 8192, prot = "w" }))
+        local of_file = assert(p:mmap({ length = 8192, prot = "w", file = f, flags = "private" }))
+        for at, was in pairs({ [anon] = 0, [of_file] = 0x66 }) do
+            lu.assertEquals({ p:load(at, 1), p:load(at + 4096, 1) }, { was, was })
+            p:store(at, 1, 1)
+            local c = assert(p:fork())
+            c:store(at, 2, 1)
+            p:mprotect(at, 4096, "w")
+            lu.assertEquals({ p:load(at, 1), c:load(at, 1), p:load(at + 1, 1) }, { 1, 2, was })
+            lu.assertEquals({ m:check() }, { true })
+            c:exit(0)
+        end
+    end
+end
+
 TestKernelMemory = {}
 
 function TestKernelMemory:testExitGivesEverythingBack()

@@ -603,10 +603,13 @@ VM_INLINE uint64_t area_index(const kernel *k, const area *a, uint64_t va)
 }
 /* Do writes stay with the process, so that pages are shared only until then? */
 VM_INLINE bool area_is_private(const area *a) { return !(a->flags & AREA_SHARED); }
-/* The protection that the area's PTEs may have. */
+/* The protection that the area's PTEs may have. What may be written may be read; and an
+ * entry of the RISC-V format that lost W to copy on write, with neither left, would be a
+ * pointer to a table. */
 VM_INLINE unsigned area_pte_prot(const area *a)
 {
-    return (a->prot & (PROT_R | PROT_W | PROT_X)) | PROT_USER;
+    unsigned read = a->prot & PROT_W ? PROT_R : 0;
+    return (a->prot & (PROT_R | PROT_W | PROT_X)) | read | PROT_USER;
 }
 
 #endif
