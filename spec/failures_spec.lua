@@ -185,7 +185,7 @@ end
 
 function TestFailuresDisk:testEveryReadAndEveryWriteFailsInTurn()
     for _, kind in ipairs({ "read", "write" }) do
-        local every, told, failed = 1, 0, nil
+        local every, told, failed = 1, 0
         repeat -- each 2nd fails, each 3rd, ... until none does
             every = every + 1
             local m <close> = small({ disk = { ["bad_" .. kind .. "s"] = every }, resident = 7 })

@@ -505,7 +505,7 @@ function kfuzz.script(rng, o, steps)
     local format = model.formats[o.paging.pte]
     local top = 1 << (format.canonical and o.paging.va_bits - 1 or o.paging.va_bits)
     local reach = math.min(top // page, 32)
-    local prots = { "rw", "rw", "rw", "rwx", "r", "rx", "none" }
+    local prots = { "rw", "rw", "rw", "rwx", "r", "rx", "w", "none" }
     local function text(n)
         local c = string.char(1 + rng.below(255))
         return c:rep(1 + rng.below(n))
