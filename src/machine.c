@@ -314,7 +314,9 @@ void machine_time_now(const machine *m, machine_time *t)
                 m->kernel.n.calls * (uint64_t)m->opt.call_cycles +
                 m->kernel.n.switches * (uint64_t)m->opt.switch_cycles +
                 m->kernel.n.interrupts * (uint64_t)m->opt.interrupt_cycles;
-    t->disk = (hw->disk.n.reads + hw->disk.n.writes) * (uint64_t)m->opt.disk_latency;
+    t->disk =
+        (hw->disk.n.reads + hw->disk.n.writes - hw->disk.n.joined) * (uint64_t)m->opt.disk_latency +
+        hw->disk.n.joined * (uint64_t)m->opt.disk_transfer;
     t->total = t->fetch + t->data + t->tlb + t->walk + t->kernel + t->disk;
 }
 

@@ -305,6 +305,7 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .high = (uint64_t)o->reclaim_high,
                          .stack_limit = (uint64_t)o->stack,
                          .kernel_low = (uint64_t)o->kernel_low,
+                         .cluster = (unsigned)o->cluster,
                          .readahead = (unsigned)o->readahead,
                          .swap_readahead = (unsigned)o->swap_readahead,
                          .huge = (huge_mode)o->huge,

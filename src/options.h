@@ -51,7 +51,8 @@ typedef struct machine_options {
     cache_options cache[OPT_LEVELS];
     int64_t cpus, straddle, transfer_cycles;
     int64_t dram_size, dram_latency;
-    int64_t disk_size, disk_latency, bad_reads, bad_writes, swap, swap_readahead, readahead;
+    int64_t disk_size, disk_latency, disk_transfer, cluster, bad_reads, bad_writes, swap,
+        swap_readahead, readahead;
     int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
     int64_t reclaim_scope, reclaim_quota, reclaim_window;
     int64_t overcommit, overcommit_ratio, zero_frame, stack;

@@ -26,6 +26,7 @@
 #include "kernel/pagecache.c"
 #include "kernel/compact.c"
 #include "kernel/reclaim.c"
+#include "kernel/writeback.c"
 #include "kernel/huge.c"
 #include "kernel/tables.c"
 #include "kernel/boot.c"

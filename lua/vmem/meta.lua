@@ -67,6 +67,8 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@class vmem.DiskOptions
 ---@field size? vmem.Size # for files
 ---@field latency? integer # cycles of a page read or written
+---@field transfer? integer # cycles of a page that follows another in one request
+---@field cluster? integer # neighbouring dirty pages written in one request at most
 ---@field readahead? integer # pages of a file
 ---@field bad_reads? integer # each n-th read fails
 ---@field bad_writes? integer

@@ -39,6 +39,7 @@ function huge.machine(rng)
         frames = rng.pick({ "bitmap", "buddy" }),
         reclaim = { scope = scope, quota = scope == "local" and rng.pick({ "none", "ws", "pff" }) or "none",
             window = 50 + rng.below(2000) },
+        disk = { cluster = rng.pick({ 1, 1, 8 }) },
         swap_readahead = rng.pick({ 0, 0, 3 }),
         resident = rng.below(4) == 0 and 20 + rng.below(60) or 0,
         young_flush = rng.below(2) == 0,

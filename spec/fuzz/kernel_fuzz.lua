@@ -486,7 +486,8 @@ function kfuzz.machine(rng)
     o.zero_frame = some(40, true)
     o.swap_readahead = some(40, 1 + rng.below(4))
     o.overcommit = rng.pick({ "always", "always", "heuristic", "strict" })
-    o.disk = { latency = 10, size = o.paging.page * rng.pick({ 8, 64, 512 }), readahead = some(40, 1 + rng.below(4)) }
+    o.disk = { latency = 10, size = o.paging.page * rng.pick({ 8, 64, 512 }), readahead = some(40, 1 + rng.below(4)),
+        cluster = some(40, 2 + rng.below(8)) }
     local low = rng.below(6)
     o.reclaim = { low = low, high = low + rng.below(6), scope = some(40, "local") }
     if o.reclaim.scope and rng.below(2) == 0 then

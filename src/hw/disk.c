@@ -41,16 +41,26 @@ static bool disk_fails(uint64_t every, uint64_t *turn)
     return true;
 }
 
+/* A block was transferred. */
+static void disk_did(disk *d, uint64_t block)
+{
+    d->run = d->run && block == d->next ? d->run + 1 : 1;
+    d->n.joined += d->run > 1;
+    d->next = block + 1;
+}
+
 vm_status disk_read(disk *d, uint64_t block, dram *to, uint64_t pa, vm_error *e)
 {
     if (VM_UNLIKELY(disk_fails(d->bad_reads, &d->read_turn))) {
         d->n.read_errors++;
+        d->run = 0;
         return vm_fail_sys(e, VM_REFUSED, EIO, "the disk can't read block %llu",
                            (unsigned long long)block);
     }
     if (!disk_copy(to, pa, &d->bytes, block << d->block_bits, UINT64_C(1) << d->block_bits))
         return vm_fail_nomem(e, "a page");
     d->n.reads++;
+    disk_did(d, block);
     return VM_OK;
 }
 
@@ -58,12 +68,14 @@ vm_status disk_write(disk *d, uint64_t block, const dram *from, uint64_t pa, vm_
 {
     if (VM_UNLIKELY(disk_fails(d->bad_writes, &d->write_turn))) {
         d->n.write_errors++;
+        d->run = 0;
         return vm_fail_sys(e, VM_REFUSED, EIO, "the disk can't write block %llu",
                            (unsigned long long)block);
     }
     if (!disk_copy(&d->bytes, block << d->block_bits, from, pa, UINT64_C(1) << d->block_bits))
         return vm_fail_nomem(e, "a block of the disk");
     d->n.writes++;
+    disk_did(d, block);
     return VM_OK;
 }
 

@@ -86,9 +86,8 @@ static void advice_willneed(kernel *k, process *p, const area *a, uint64_t start
     const pt_geometry *g = &k->hw->g;
     uint64_t slot;
     if (a->file && !a->file->memory) {
-        uint64_t first = area_index(k, a, start), pages = (stop - start) >> g->page_bits;
-        if (first)
-            file_readahead(k, a->file, first - 1, (unsigned)(pages > 1024 ? 1024 : pages));
+        disk_begin(&k->hw->disk);
+        file_readahead(k, a->file, area_index(k, a, start), (stop - start) >> g->page_bits);
         return;
     }
     fault_info info;

@@ -137,7 +137,7 @@ static const char *check_file(const kernel *k, const file *f, check_sums *sums)
             cached++;
         }
         if (page->frame != NUMBER_NONE && page->block == NUMBER_NONE && !f->memory &&
-            reclaim_is_dirty(k, page->frame))
+            writeback_is_dirty(k, page->frame))
             return "file: a page that has no block was written";
         if (page->block != NUMBER_NONE && f->memory) {
             if (!swap_is_used(&k->swap, page->block))

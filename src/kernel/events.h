@@ -48,6 +48,10 @@ enum { EVENT_IN_a, EVENT_IN_b };
     X(WRITEBACK, "writeback", "of the page, in the process that has it mapped",                    \
       "a dirty page of a file was written to the disk", EVENT_COUNT(frame, a, "its frame"),        \
       EVENT_COUNT(index, b, "which page of the file, from 0"))                                     \
+    X(CLUSTER, "cluster", "of the first page",                                                     \
+      "a dirty page and those that follow it were written in one request",                         \
+      EVENT_COUNT(block, a, "of the disk, where the first went"),                                  \
+      EVENT_COUNT(pages, b, "of them"))                                                            \
     X(SWAP_IN, "swap_in", "of the page", "a page was read from swap",                              \
       EVENT_COUNT(frame, a, "where to"), EVENT_COUNT(slot, b, "of swap"))                          \
     X(SWAP_OUT, "swap_out", "of the page", "a page was written to swap",                           \

@@ -135,6 +135,7 @@ static vm_status fault_swapped(kernel *k, fault_page *f, uint32_t slot, vm_error
     } else {
         uint64_t ppn;
         vm_status st = fault_take(k, f->s, &ppn, e);
+        disk_begin(&k->hw->disk);
         if (st == VM_OK)
             st = fault_read_slot(k, f->s, slot, ppn, e);
         if (st != VM_OK)
@@ -177,7 +178,7 @@ static vm_status fault_file(kernel *k, fault_page *f, vm_error *e)
     if (major) {
         f->served = SERVED_MAJOR;
         KERNEL_COUNT(k, f->p, file_ins);
-        file_readahead(k, of, index, fault_readahead(k, f->a));
+        file_readahead(k, of, index + 1, fault_readahead(k, f->a));
     }
     if (area_is_private(f->a) && f->write)
         return fault_copy(k, f, ppn, e);

@@ -139,6 +139,7 @@ typedef struct kernel_config {
     uint64_t low, high;      /* background reclaim begins below low free frames, ends at high */
     uint64_t stack_limit;    /* bytes that a growing stack may have */
     uint64_t kernel_low;     /* bytes of the low region, which the kernel maps */
+    unsigned cluster;        /* neighbouring dirty pages written in one request; at least 1 */
     unsigned readahead;      /* pages of a file read after the one that faulted */
     unsigned swap_readahead; /* slots read along with the one that faulted */
     huge_mode huge;
@@ -162,6 +163,7 @@ typedef struct kernel_config {
     X(fork_pages, "fork_pages", "entries", "entries of page tables copied by fork")                \
     X(background, "background", "pages", "of the evictions, those made before memory was short")   \
     X(trims, "trims", "pages", "of the evictions, those of pages outside of a quota")              \
+    X(clustered, "clustered", "pages", "dirty pages written along with a victim beside them")      \
     X(readaheads, "readaheads", "pages", "pages read before they were asked for")                  \
     X(oom_kills, "oom_kills", "processes", "processes killed because memory and swap ran out")     \
     X(huge_faults, "huge_faults", "pages", "transparent large pages taken at a fault")             \
@@ -423,6 +425,11 @@ vm_status file_truncate(kernel *k, file *f, uint64_t size, vm_error *e);
 /* Bytes as programs see them, from outside of the machine: nothing is counted. */
 void file_read(kernel *k, const file *f, uint64_t offset, void *to, size_t n);
 vm_status file_write(kernel *k, file *f, uint64_t offset, const void *from, size_t n, vm_error *e);
+/* The number that a block of a file has on the disk, behind the swap area. */
+VM_INLINE uint64_t file_block(const kernel *k, uint32_t block)
+{
+    return k->swap.slots.count + block;
+}
 /* Write dirty pages of the range back; shared memory has no such place, and stays. */
 vm_status file_sync(kernel *k, file *f, uint64_t first, uint64_t pages, vm_error *e);
 uint64_t file_dirty(const kernel *k, const file *f); /* pages */
@@ -431,8 +438,9 @@ uint64_t file_dirty(const kernel *k, const file *f); /* pages */
 vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *major, vm_error *e);
 /* The page will be written: it needs a block. VM_REFUSED with ENOSPC. */
 vm_status file_make_room(kernel *k, file *f, uint64_t index, vm_error *e);
-/* Read pages behind one that was missed into free frames. */
-void file_readahead(kernel *k, file *f, uint64_t index, unsigned pages);
+/* Read so many pages that nobody missed yet into free frames, in the request of the disk
+ * that has begun. */
+void file_readahead(kernel *k, file *f, uint64_t first, uint64_t pages);
 /* The page leaves memory; it was written back if it had to be. */
 void file_drop_frame(kernel *k, file *f, uint64_t index);
 
@@ -490,10 +498,18 @@ vm_status reclaim_make_room(kernel *k, space *s, vm_error *e);
 uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e);
 /* One frame for read-ahead, if one is free and none is short. */
 bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn);
+
+/* writeback.c */
 /* Does the page differ from its place on the disk? */
-bool reclaim_is_dirty(const kernel *k, uint32_t ppn);
-/* Write one page of a file back if it is dirty: VM_REFUSED with EIO. */
-vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e);
+bool writeback_is_dirty(const kernel *k, uint32_t ppn);
+/* Write a page of private or shared memory to its slot; it gets one where it has none.
+ * VM_FAULT: none is free; VM_REFUSED with EIO. */
+vm_status writeback_slot(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e);
+/* Write one page of a file back if it is dirty, in the request of the disk that has
+ * begun: VM_REFUSED with EIO. */
+vm_status writeback_file(kernel *k, uint64_t ppn, vm_error *e);
+/* The victim was written to this block of the disk: its dirty neighbours go behind it. */
+void writeback_cluster(kernel *k, frame *victim, uint64_t block);
 
 /* page.c: who holds a page */
 /* A policy gets to know a page that came to this frame, which is filled in: that of the
@@ -530,6 +546,19 @@ unsigned page_prot(const area *a, const frame *r, uint64_t holders);
 void page_lock(kernel *k, uint64_t ppn);
 void page_unlock(kernel *k, uint64_t ppn);
 
+/* Who is charged for the page: the owner of the space that maps it, or nobody (NULL). */
+VM_INLINE process_counters *page_charge(const kernel *k, const frame *r)
+{
+    return r->mapped ? &SPACE_OWNER(k, k->spaces[r->first.space])->n : NULL;
+}
+#define PAGE_COUNT(k, who, field)                                                                  \
+    do {                                                                                           \
+        (k)->n.field++;                                                                            \
+        if (who)                                                                                   \
+            (who)->field++;                                                                        \
+    } while (0)
+/* An event of the page in the frame, where it is mapped. */
+void page_emit(kernel *k, event_type type, const frame *r, uint64_t a, uint64_t b);
 /* A policy gets to know the frame, or forgets it, if it is one to be ruled. */
 void page_set_ruled(kernel *k, uint64_t ppn, bool ruled);
 

@@ -177,6 +177,12 @@ unsigned page_prot(const area *a, const frame *r, uint64_t holders)
     return prot;
 }
 
+void page_emit(kernel *k, event_type type, const frame *r, uint64_t a, uint64_t b)
+{
+    uint64_t va = r->mapped ? r->first.vpn << k->hw->g.page_bits : 0;
+    kernel_emit(k, type, r->mapped ? k->spaces[r->first.space]->owner : 0, va, a, b);
+}
+
 void page_lock(kernel *k, uint64_t ppn)
 {
     frame *r = frames_at(&k->frames, ppn);

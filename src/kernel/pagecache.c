@@ -75,8 +75,6 @@ file *file_find(const kernel *k, const char *name)
     return NULL;
 }
 
-static uint64_t file_block(const kernel *k, uint32_t block) { return k->swap.slots.count + block; }
-
 static void file_drop_block(kernel *k, file *f, file_page *page)
 {
     uint32_t block = page->block;
@@ -169,6 +167,7 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
         st = reclaim_make_room(k, NULL, e);
         if (st == VM_OK)
             st = reclaim_take(k, NULL, 1, 1, FRAME_FILE, ppn, e);
+        disk_begin(&k->hw->disk);
         if (st == VM_OK)
             st = file_fill(k, f, index, page, *ppn, e);
         *major = st == VM_OK && page->block != NUMBER_NONE;
@@ -178,10 +177,10 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
     return st;
 }
 
-void file_readahead(kernel *k, file *f, uint64_t index, unsigned pages)
+void file_readahead(kernel *k, file *f, uint64_t first, uint64_t pages)
 {
     uint64_t stop = align_up(f->size, kernel_page(k)) >> k->hw->g.page_bits, ppn;
-    for (uint64_t i = index + 1; i < stop && i <= index + pages; i++) {
+    for (uint64_t i = first; i < stop && i - first < pages; i++) {
         file_page *page = file_at(f, i);
         if (!page || page->block == NUMBER_NONE || page->frame != NUMBER_NONE)
             continue;
@@ -209,10 +208,13 @@ vm_status file_make_room(kernel *k, file *f, uint64_t index, vm_error *e)
 vm_status file_sync(kernel *k, file *f, uint64_t first, uint64_t pages, vm_error *e)
 {
     vm_status st = VM_OK;
+    disk_begin(&k->hw->disk);
     for (uint64_t i = first; (i = file_next(f, i)) < first + pages && i < FILE_PAGES; i++) {
         const file_page *page = file_at(f, i);
         if (page->frame != NUMBER_NONE) {
-            vm_status one = reclaim_clean(k, page->frame, st == VM_OK ? e : NULL);
+            if (k->hw->disk.run >= k->cfg.cluster)
+                disk_begin(&k->hw->disk);
+            vm_status one = writeback_file(k, page->frame, st == VM_OK ? e : NULL);
             st = st == VM_OK ? one : st;
         }
     }
@@ -224,7 +226,7 @@ uint64_t file_dirty(const kernel *k, const file *f)
     uint64_t n = 0;
     for (uint64_t i = 0; (i = file_next(f, i)) < FILE_PAGES; i++) {
         uint32_t ppn = file_at(f, i)->frame;
-        n += ppn != NUMBER_NONE && reclaim_is_dirty(k, ppn);
+        n += ppn != NUMBER_NONE && writeback_is_dirty(k, ppn);
     }
     return n;
 }

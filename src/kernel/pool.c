@@ -8,19 +8,23 @@ vm_status pool_init(pool *p, const vm_host *host, uint64_t count, vm_error *e)
 
 void pool_free(pool *p) { number_set_free(&p->free, p->host); }
 
-vm_status pool_take(pool *p, uint32_t *number, vm_error *e)
+vm_status pool_take_at(pool *p, uint64_t at, uint32_t *number, vm_error *e)
 {
     *number = NUMBER_NONE;
-    if (p->used == p->count)
+    if (at >= p->count || !number_set_has(&p->free, at))
         return VM_OK;
-    uint64_t lowest = number_set_next(&p->free, 0);
-    vm_status st = number_set_reserve(&p->free, p->host, lowest, e);
+    vm_status st = number_set_reserve(&p->free, p->host, at, e);
     if (st != VM_OK)
         return st;
-    number_set_drop(&p->free, lowest);
+    number_set_drop(&p->free, at);
     p->used++;
-    *number = (uint32_t)lowest;
+    *number = (uint32_t)at;
     return VM_OK;
+}
+
+vm_status pool_take(pool *p, uint32_t *number, vm_error *e)
+{
+    return pool_take_at(p, number_set_next(&p->free, 0), number, e);
 }
 
 void pool_give(pool *p, uint32_t number)

@@ -20,6 +20,8 @@ vm_status pool_init(pool *p, const vm_host *host, uint64_t count, vm_error *e);
 void pool_free(pool *p);
 /* The lowest free number, now used; NUMBER_NONE in *number when all are. */
 vm_status pool_take(pool *p, uint32_t *number, vm_error *e);
+/* This number, if it is free; NUMBER_NONE in *number if not. */
+vm_status pool_take_at(pool *p, uint64_t at, uint32_t *number, vm_error *e);
 void pool_give(pool *p, uint32_t number);
 VM_INLINE bool pool_is_used(const pool *p, uint64_t number)
 {

@@ -34,94 +34,11 @@ static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
     return referenced;
 }
 
-bool reclaim_is_dirty(const kernel *k, uint32_t ppn)
-{
-    const pte_format *f = k->hw->g.format;
-    frame *r = frames_at(&k->frames, ppn);
-    bool dirty = r->dirty;
-    for (mapping *x = frames_maps(r); x && !dirty; x = frames_maps_next(&k->frames, x))
-        dirty = dram_get(&k->hw->mem, x->pte_pa, f->bytes) & f->dirty;
-    return dirty;
-}
-
-static bool reclaim_dirty(void *ud, uint32_t ppn) { return reclaim_is_dirty(ud, ppn); }
+static bool reclaim_dirty(void *ud, uint32_t ppn) { return writeback_is_dirty(ud, ppn); }
 
 policy_bits reclaim_bits(kernel *k)
 {
     return (policy_bits){.ud = k, .referenced = reclaim_referenced, .dirty = reclaim_dirty};
-}
-
-/* Who is charged: the owner of the space that maps the page, or nobody. */
-static process_counters *reclaim_charge(kernel *k, const frame *r)
-{
-    return r->mapped ? &SPACE_OWNER(k, k->spaces[r->first.space])->n : NULL;
-}
-
-/* An event of the page in the frame, where it is mapped. */
-static void reclaim_emit(kernel *k, event_type type, const frame *r, uint64_t ppn, uint64_t b)
-{
-    uint64_t va = r->mapped ? r->first.vpn << k->hw->g.page_bits : 0;
-    kernel_emit(k, type, r->mapped ? k->spaces[r->first.space]->owner : 0, va, ppn, b);
-}
-
-#define RECLAIM_COUNT(k, who, field)                                                               \
-    do {                                                                                           \
-        (k)->n.field++;                                                                            \
-        if (who)                                                                                   \
-            (who)->field++;                                                                        \
-    } while (0)
-
-/* --- writing back ------------------------------------------------------------------ */
-
-/* A page of private or shared memory goes to its slot; it gets one. VM_FAULT: none
- * is free. */
-static vm_status reclaim_swap_out(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e)
-{
-    bool fresh = *slot == SLOT_NONE;
-    if (fresh) {
-        vm_status st = swap_take(&k->swap, slot, e);
-        if (st != VM_OK)
-            return st;
-        if (*slot == SLOT_NONE)
-            return vm_fail(e, VM_FAULT, "memory and swap are used up");
-    }
-    vm_status st = disk_write(&k->hw->disk, *slot, &k->hw->mem, ppn << k->hw->g.page_bits, e);
-    if (st != VM_OK && fresh) {
-        swap_settle(&k->swap, *slot);
-        *slot = SLOT_NONE;
-    }
-    return st;
-}
-
-/* No PTE of the page is dirty any more, nor does a TLB take it for dirty. */
-static void reclaim_clear_dirty(kernel *k, frame *r)
-{
-    const pte_format *f = k->hw->g.format;
-    r->dirty = false;
-    for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x)) {
-        uint64_t pte = dram_get(&k->hw->mem, x->pte_pa, f->bytes);
-        if (!(pte & f->dirty))
-            continue;
-        dram_put(&k->hw->mem, x->pte_pa, f->bytes, pte & ~f->dirty);
-        kernel_invalidate(k, k->spaces[x->space], x->vpn << k->hw->g.page_bits);
-    }
-}
-
-vm_status reclaim_clean(kernel *k, uint64_t ppn, vm_error *e)
-{
-    frame *r = frames_at(&k->frames, ppn);
-    file *of = k->files[r->file];
-    if (of->memory || !reclaim_is_dirty(k, (uint32_t)ppn))
-        return VM_OK;
-    uint64_t block = k->swap.slots.count + file_at(of, r->index)->block;
-    vm_status st = disk_write(&k->hw->disk, block, &k->hw->mem, ppn << k->hw->g.page_bits, e);
-    if (st != VM_OK)
-        return st;
-    process_counters *who = reclaim_charge(k, r);
-    RECLAIM_COUNT(k, who, file_outs);
-    reclaim_emit(k, KEVENT_WRITEBACK, r, ppn, r->index);
-    reclaim_clear_dirty(k, r);
-    return VM_OK;
 }
 
 /* --- eviction ------------------------------------------------------------------------ */
@@ -147,20 +64,19 @@ static void reclaim_unmap(kernel *k, frame *r, uint32_t slot)
 static vm_status reclaim_evict_anon(kernel *k, uint32_t ppn, vm_error *e)
 {
     frame *r = frames_at(&k->frames, ppn);
-    process_counters *who = reclaim_charge(k, r);
+    process_counters *who = page_charge(k, r);
     uint32_t slot = r->slot;
-    bool dirty = reclaim_is_dirty(k, ppn);
+    bool dirty = writeback_is_dirty(k, ppn);
     if (dirty) {
-        vm_status st = reclaim_swap_out(k, ppn, &slot, e);
+        vm_status st = writeback_slot(k, ppn, &slot, e);
         if (st != VM_OK)
             return st;
-        RECLAIM_COUNT(k, who, swap_outs);
-        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, slot);
+        writeback_cluster(k, r, slot);
     } else {
-        RECLAIM_COUNT(k, who, clean_drops);
+        PAGE_COUNT(k, who, clean_drops);
     }
-    RECLAIM_COUNT(k, who, evictions);
-    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
+    PAGE_COUNT(k, who, evictions);
+    page_emit(k, KEVENT_EVICTION, r, ppn, dirty);
     if (slot != SLOT_NONE) {
         swap_at(&k->swap, slot)->key = r->key;
         r->slot = slot;
@@ -175,27 +91,28 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
     frame *r = frames_at(&k->frames, ppn);
     file *of = k->files[r->file];
     file_page *page = file_at(of, r->index);
-    process_counters *who = reclaim_charge(k, r);
+    process_counters *who = page_charge(k, r);
     vm_status st;
-    bool dirty = reclaim_is_dirty(k, ppn);
+    bool dirty = writeback_is_dirty(k, ppn);
     if (!dirty) {
-        RECLAIM_COUNT(k, who, clean_drops);
+        PAGE_COUNT(k, who, clean_drops);
     } else if (of->memory) {
         bool fresh = page->block == NUMBER_NONE;
-        st = reclaim_swap_out(k, ppn, &page->block, e);
+        st = writeback_slot(k, ppn, &page->block, e);
         if (st != VM_OK)
             return st;
         swap_at(&k->swap, page->block)->users += fresh;
         swap_at(&k->swap, page->block)->key = r->key;
-        RECLAIM_COUNT(k, who, swap_outs);
-        reclaim_emit(k, KEVENT_SWAP_OUT, r, ppn, page->block);
+        writeback_cluster(k, r, page->block);
     } else {
-        st = reclaim_clean(k, ppn, e);
+        disk_begin(&k->hw->disk);
+        st = writeback_file(k, ppn, e);
         if (st != VM_OK)
             return st;
+        writeback_cluster(k, r, file_block(k, page->block));
     }
-    RECLAIM_COUNT(k, who, evictions);
-    reclaim_emit(k, KEVENT_EVICTION, r, ppn, dirty);
+    PAGE_COUNT(k, who, evictions);
+    page_emit(k, KEVENT_EVICTION, r, ppn, dirty);
     reclaim_unmap(k, r, SLOT_NONE);
     file_drop_frame(k, of, r->index);
     return VM_OK;

@@ -26,7 +26,12 @@ void swap_free(swap_area *s)
 
 vm_status swap_take(swap_area *s, uint32_t *slot, vm_error *e)
 {
-    vm_status st = pool_take(&s->slots, slot, e);
+    return swap_take_at(s, number_set_next(&s->slots.free, 0), slot, e);
+}
+
+vm_status swap_take_at(swap_area *s, uint64_t at, uint32_t *slot, vm_error *e)
+{
+    vm_status st = pool_take_at(&s->slots, at, slot, e);
     if (st != VM_OK || *slot == NUMBER_NONE)
         return st;
     swap_slot **chunk = &s->chunks[*slot / SWAP_CHUNK];

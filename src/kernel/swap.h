@@ -30,6 +30,8 @@ vm_status swap_init(swap_area *s, const vm_host *host, uint64_t slots, vm_error 
 void swap_free(swap_area *s);
 /* The lowest free slot, with no user yet; NUMBER_NONE in *slot when none is free. */
 vm_status swap_take(swap_area *s, uint32_t *slot, vm_error *e);
+/* The same for the slot at `at`, if it is free. */
+vm_status swap_take_at(swap_area *s, uint64_t at, uint32_t *slot, vm_error *e);
 VM_INLINE swap_slot *swap_at(const swap_area *s, uint32_t slot)
 {
     return &s->chunks[slot / SWAP_CHUNK][slot % SWAP_CHUNK];

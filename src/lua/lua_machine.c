@@ -405,7 +405,7 @@ static int machine_meminfo(lua_State *L)
             cached++;
             shared += memory;
             mapped += r->mapped > 0;
-            dirty += !memory && reclaim_is_dirty(k, (uint32_t)i);
+            dirty += !memory && writeback_is_dirty(k, (uint32_t)i);
         }
         locked += r->use != FRAME_FREE && r->locks > 0;
     }
