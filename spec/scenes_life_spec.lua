@@ -96,6 +96,17 @@ function TestScenesProcesses:testAFailedExecveLeavesAllAsItWas()
 end
 
 -- No frame for the new stack, and the old space is the biggest: it is not the one to go.
+-- The program leaves no place for its stack.
+function TestScenesProcesses:testExecveIntoASmallSpace()
+    local m <close> = vmem.machine({ dram = "64KiB", swap = 1024,
+        paging = { levels = { 2, 2 }, pa_bits = 20, page = 256, pte = "x86-64", va_bits = 12 } })
+    assert(m:program("prog", { text = ("x"):rep(500), bss = 1000 }))
+    local p = m:spawn()
+    local _, why, code = p:execve("prog", { "prog", "x" })
+    lu.assertEquals(code, "ENOMEM", why)
+    lu.assertEquals({ p:alive(), m:check() }, { true, true })
+end
+
 function TestScenesProcesses:testExecveWithoutMemory()
     scene({ dram = "256KiB", swap = 0 }, function(m)
         assert(m:program("prog", { text = "x" }))

@@ -130,11 +130,14 @@ static vm_status exec_stack(kernel *k, process *p, const exec_image *x, vm_error
     uint64_t size = x->stack > top - sp ? x->stack : top - sp;
     if (size > k->cfg.stack_limit || size > top)
         return exec_refuse(x, ENOMEM, "the stack is larger than its limit", e);
-    map_request r = {.addr = align_down(top - size, page),
-                     .length = top - align_down(top - size, page),
+    uint64_t start = align_down(top - size, page);
+    const area *above = area_above(&p->space->areas, start);
+    if (above && above->start < top)
+        return exec_refuse(x, ENOMEM, "its segments leave no place for the stack", e);
+    map_request r = {.addr = start,
+                     .length = top - start,
                      .prot = PROT_R | PROT_W,
                      .fixed = true,
-                     .noreplace = true,
                      .flags = AREA_GROWSDOWN,
                      .name = "[stack]"};
     vm_status st = space_map(k, p->space, &r, &at, e);
