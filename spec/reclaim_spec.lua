@@ -162,6 +162,80 @@ function TestReclaim:testThrashingAndItsCure()
     lu.assertTrue(thrashing > 50 * cured, ("%d against %d"):format(thrashing, cured))
 end
 
+-- The same by load control: three loops that fit by twos take turns.
+function TestReclaim:testLoadControlEndsThrashing()
+    local function run(lifetime, policy, scope)
+        local m <close> = small({ policy = policy, reclaim = { lifetime = lifetime, window = 180, scope = scope } })
+        local jobs, left, told = {}, 3, {}
+        for i = 1, 3 do
+            local p, step = looper(m, "p" .. i, 45)
+            jobs[p:pid()] = { step = step, left = 200 }
+        end
+        m:on({ "suspend", "resume" }, function(e) told[#told + 1] = e end)
+        while left > 0 do
+            local list = m:runnable()
+            lu.assertTrue(#list > 0)
+            for _, p in ipairs(list) do
+                local job = jobs[p:pid()]
+                job.step(90)
+                job.left = job.left - 1
+                if job.left == 0 then
+                    left = left - 1
+                    p:exit()
+                end
+            end
+            lu.assertEquals({ m:check() }, { true })
+        end
+        local n = m:stats().kernel
+        lu.assertEquals(n.suspensions, n.resumptions)
+        lu.assertEquals(#told, 2 * n.suspensions)
+        lu.assertTrue(#told == 0 or told[1].type == "suspend")
+        return n.faults, n.suspensions
+    end
+    for _, policy in ipairs({ "lru", "fifo" }) do
+        for _, scope in ipairs({ "global", "local" }) do
+            local thrashing, none = run(0, policy, scope)
+            lu.assertEquals(none, 0)
+            local cured, times = run(10, policy, scope)
+            lu.assertTrue(times > 0 and times < 30)
+            lu.assertTrue(thrashing > 10 * cured, ("%s, %s: %d against %d"):format(policy, scope, thrashing, cured))
+        end
+    end
+end
+
+-- Who is suspended and accessed is back at once, with all bytes.
+function TestReclaim:testWhoIsSuspendedIsTakenBack()
+    local m <close> = small({ reclaim = { lifetime = 10, window = 100 }, resident = 60, disk = { cluster = 64 } })
+    local list, at = {}, {}
+    for i = 1, 2 do
+        list[i] = m:spawn()
+        at[i] = assert(list[i]:mmap({ length = 50 * PAGE }))
+    end
+    local gone
+    m:on("suspend", function(e) gone = e end)
+    local turn = 0
+    while not gone do
+        turn = turn + 1
+        for i, p in ipairs(list) do
+            for j = 0, 49 do
+                if not gone then p:store(at[i] + j * PAGE, 1000 * i + j) end
+            end
+        end
+        lu.assertTrue(turn < 10)
+    end
+    local p = list[gone.pid]
+    lu.assertEquals({ p:stats().resident, #m:runnable(), p:status() }, { 0, 1, "running" })
+    m:reset_stats()
+    for j = 0, 49 do lu.assertEquals(p:load(at[gone.pid] + j * PAGE) % 1000, j) end
+    lu.assertEquals({ m:stats("kernel.resumptions"), #m:runnable() }, { 1, 2 })
+    lu.assertTrue(m:stats("kernel.readaheads") > 10) -- as many frames as were free, in few requests
+    lu.assertTrue(m:stats("disk.joined") > 10)
+    for i, q in ipairs(list) do
+        for j = 0, 49 do lu.assertEquals(q:load(at[i] + j * PAGE) % 1000, j) end
+    end
+    lu.assertEquals({ m:check() }, { true })
+end
+
 function TestReclaim:testSwapOutWritesAProcessOut()
     local m <close> = small()
     local p, q = m:spawn(), m:spawn()

@@ -321,6 +321,7 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .local = o->reclaim_scope != 0,
                          .quota = (quota)o->reclaim_quota,
                          .window = (uint64_t)o->reclaim_window,
+                         .lifetime = (uint64_t)o->lifetime,
                          .seed = (uint64_t)o->seed};
     if (cfg.quota && !cfg.local)
         return vm_fail(e, VM_INVALID,

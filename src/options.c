@@ -162,7 +162,10 @@ const option_row option_rows[] = {
          "with local scope, what a process may keep: all that fits, its working set, or "
          "what keeps its page-fault frequency"),
     COUNT("reclaim.window", reclaim_window, 10000, 1, INT64_C(1) << 40,
-          "accesses: of the working set, or between faults"),
+          "accesses: of the working set, between faults, or over which lifetime is looked at"),
+    COUNT("reclaim.lifetime", lifetime, 0, 0, INT64_C(1) << 40,
+          "load control: with fewer accesses from one page replacement to the next, a process "
+          "is swapped out whole until there are twice as many; 0: never"),
     NAME("overcommit", overcommit, 0, names_overcommit,
          "what mmap may promise: all; no more at once than memory and swap; or, strict, "
          "in all no more than swap and a part of memory"),

@@ -54,7 +54,7 @@ typedef struct machine_options {
     int64_t disk_size, disk_latency, disk_transfer, cluster, bad_reads, bad_writes, swap,
         swap_readahead, readahead;
     int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
-    int64_t reclaim_scope, reclaim_quota, reclaim_window;
+    int64_t reclaim_scope, reclaim_quota, reclaim_window, lifetime;
     int64_t overcommit, overcommit_ratio, zero_frame, stack;
     int64_t huge, huge_min, huge_scan, compact;
     int64_t fault_cycles, zero_cycles, copy_cycles, fork_cycles, call_cycles, switch_cycles;

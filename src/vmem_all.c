@@ -25,6 +25,7 @@
 #include "kernel/page.c"
 #include "kernel/pagecache.c"
 #include "kernel/compact.c"
+#include "kernel/load.c"
 #include "kernel/reclaim.c"
 #include "kernel/writeback.c"
 #include "kernel/huge.c"

@@ -52,7 +52,8 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field high? integer # free frames at which that ends
 ---@field scope? "global"|"local" # whose page goes: anybody's, or one of the process that needs a frame
 ---@field quota? "none"|"ws"|"pff" # with local: what fits, the working set, or by page-fault frequency
----@field window? integer # accesses: of the working set, or between faults
+---@field window? integer # accesses: of the working set, between faults, or of load control
+---@field lifetime? integer # load control: accesses between two page replacements; 0: none
 
 ---@class vmem.KernelOptions # cycles, but for low
 ---@field fault? integer
@@ -160,6 +161,12 @@ function Machine:spawn(t) end
 ---@return vmem.Process[]
 function Machine:processes() end
 
+---Of these, the ones that a scheduler should choose from: neither blocked nor suspended
+---by load control (reclaim.lifetime), which looks at the fault rate here as well. Who is
+---suspended and accessed nevertheless is taken back at once.
+---@return vmem.Process[]
+function Machine:runnable() end
+
 ---Counters since the last reset_stats: all of them as nested tables, or one by
 ---its dotted name. A name that does not exist raises an error.
 ---@param name? string # as in "tlb.l1d.misses"
@@ -224,7 +231,7 @@ function Machine:events() end
 ---@return string? code
 function Machine:save_events(path, t) end
 
----@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"
+---@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"|"cluster"|"suspend"|"resume"
 
 ---What every event has; docs/reference.md lists what each type has besides.
 ---@class vmem.Event

@@ -493,6 +493,8 @@ function kfuzz.machine(rng)
     if o.reclaim.scope and rng.below(2) == 0 then
         o.reclaim.quota, o.reclaim.window = rng.pick({ "ws", "pff" }), 1 + rng.below(300)
     end
+    o.reclaim.lifetime = some(40, 1 + rng.below(50))
+    o.reclaim.window = o.reclaim.window or 1 + rng.below(300)
     o.kernel.low = some(50, o.kernel.low)
     if #o.paging.levels > 1 and model.formats[o.paging.pte].large then
         o.huge, o.compact = some(50, rng.pick({ "always", "madvise" })), some(50, true)

@@ -251,6 +251,9 @@ const char *kernel_check(kernel *k)
         broken = check_frames(k, &sums);
     if (!broken)
         broken = half_check(k);
+    for (unsigned i = 0; i < k->hw->cpu_count && !broken; i++)
+        if (k->running[i] && k->running[i]->suspended)
+            broken = "load: a processor runs a suspended space";
     if (!broken && sums.committed != k->committed)
         broken = "kernel: the count of promised pages is wrong";
     if (!broken)

@@ -125,6 +125,8 @@ void kernel_switch(kernel *k, const process *p)
     before = k->running[p->cpu];
     if (before == s)
         return;
+    if (s->suspended)
+        load_resume(k, s);
     if (k->cfg.asid_bits == 0) {
         if (before) {
             mmu_flush_asid(k->hw->mmu, TLB_GLOBAL);

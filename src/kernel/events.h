@@ -75,6 +75,10 @@ enum { EVENT_IN_a, EVENT_IN_b };
       EVENT_COUNT(cpus, b, "other processors that were interrupted"))                              \
     X(SWITCH, "switch", NULL, "a process began to run; pid is its own",                            \
       EVENT_COUNT(from, a, "the pid that ran before; 0: none"))                                    \
+    X(SUSPEND, "suspend", NULL, "load control swapped a process out",                              \
+      EVENT_COUNT(pages, a, "that lost their frames"))                                             \
+    X(RESUME, "resume", NULL, "load control took a process back",                                  \
+      EVENT_COUNT(pages, a, "that were read at once"))                                             \
     X(OOM, "oom", NULL, "memory and swap were used up; pid is the process that was chosen to end", \
       EVENT_COUNT(pages, a, "that it had in frames"))
 

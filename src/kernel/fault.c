@@ -127,6 +127,23 @@ static void fault_swap_ahead(kernel *k, uint32_t slot)
     }
 }
 
+uint64_t fault_swap_in_space(kernel *k, const space *s)
+{
+    uint64_t came = 0, slot, ppn;
+    disk_begin(&k->hw->disk);
+    for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
+        if (!pte_is_swapped(k->hw->g.format, w.at.pte, &slot) ||
+            swap_at(&k->swap, (uint32_t)slot)->frame != NUMBER_NONE)
+            continue;
+        if (!reclaim_take_idle(k, FRAME_ANON, &ppn) ||
+            fault_read_slot(k, NULL, (uint32_t)slot, ppn, NULL) != VM_OK)
+            break;
+        came++;
+    }
+    k->n.readaheads += came;
+    return came;
+}
+
 static vm_status fault_swapped(kernel *k, fault_page *f, uint32_t slot, vm_error *e)
 {
     swap_slot *x = swap_at(&k->swap, slot);
@@ -451,9 +468,10 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
         KERNEL_COUNT(k, p, major_faults);
     else if (st == VM_OK && served == SERVED_MINOR)
         KERNEL_COUNT(k, p, minor_faults);
-    if (st == VM_OK)
-        huge_background(k);
-    return st;
+    if (st != VM_OK)
+        return st;
+    huge_background(k);
+    return load_look(k, e ? e : &own);
 }
 
 vm_status kernel_populate(kernel *k, process *p, uint64_t va, fault_info *info, vm_error *e)

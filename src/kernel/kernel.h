@@ -60,6 +60,10 @@ typedef struct space {
     uint64_t ruled;  /* how many those are, locked ones left out */
     uint64_t limit;  /* the most it may have; 0: as fit */
     uint64_t looked; /* accesses when its pages were last looked through, or it last faulted */
+    /* with load control */
+    uint64_t since; /* accesses when it was suspended, or became active */
+    uint64_t had;   /* pages when it was suspended */
+    bool suspended; /* swapped out whole, until load.c has it back */
 } space;
 
 #define PROCESS_COUNTERS(X)                                                                        \
@@ -131,7 +135,8 @@ typedef struct kernel_config {
     const policy_class *policy;
     bool local; /* a process replaces its own pages: it has a policy of its own */
     quota quota;
-    uint64_t window;                 /* accesses */
+    uint64_t window;                 /* accesses, of quotas and load control */
+    uint64_t lifetime;               /* the least between two faults; 0: no load control */
     const frame_alloc_class *frames; /* who gives out free ones */
     uint64_t swap_slots;
     uint64_t file_blocks;    /* of the disk, for files */
@@ -164,6 +169,8 @@ typedef struct kernel_config {
     X(background, "background", "pages", "of the evictions, those made before memory was short")   \
     X(trims, "trims", "pages", "of the evictions, those of pages outside of a quota")              \
     X(clustered, "clustered", "pages", "dirty pages written along with a victim beside them")      \
+    X(suspensions, "suspensions", "processes", "whole processes swapped out by load control")      \
+    X(resumptions, "resumptions", "processes", "of these, those that were taken back")             \
     X(readaheads, "readaheads", "pages", "pages read before they were asked for")                  \
     X(oom_kills, "oom_kills", "processes", "processes killed because memory and swap ran out")     \
     X(huge_faults, "huge_faults", "pages", "transparent large pages taken at a fault")             \
@@ -215,10 +222,13 @@ typedef struct kernel {
     uint64_t (*accesses)(void *ud); /* so far: the time of quotas */
     void *accesses_ud;
     uint64_t committed; /* pages promised to all spaces */
-    size_t scan_space;  /* where the scan for large pages goes on: a space's id, */
-    uint64_t scan_va;   /* and an address in it */
-    uint64_t zero_ppn;  /* the shared page of zeros, or FRAME_NONE */
-    uint8_t *copy;      /* one page on the host, on its way between two frames */
+    struct {
+        uint64_t looked, replaced; /* accesses and load_replaced() when the window began */
+    } thrash;
+    size_t scan_space; /* where the scan for large pages goes on: a space's id, */
+    uint64_t scan_va;  /* and an address in it */
+    uint64_t zero_ppn; /* the shared page of zeros, or FRAME_NONE */
+    uint8_t *copy;     /* one page on the host, on its way between two frames */
     boot_state boot;
     kernel_counters n;
     event_log events;
@@ -414,6 +424,19 @@ vm_status kernel_fault(kernel *k, process *p, uint64_t va, access_kind kind, mmu
                        fault_info *info, vm_error *e);
 /* Bring the page of an area into memory without an access; `info` as for a fault. */
 vm_status kernel_populate(kernel *k, process *p, uint64_t va, fault_info *info, vm_error *e);
+
+/* Read the swapped pages of a space in the order of their addresses, while frames are
+ * free: how many came. */
+uint64_t fault_swap_in_space(kernel *k, const space *s);
+
+/* load.c */
+/* If a window has gone by: does the machine thrash, or no longer? Errors: a policy's; `e` is
+ * needed. */
+vm_status load_look(kernel *k, vm_error *e);
+/* The suspended space is active again. */
+void load_resume(kernel *k, space *s);
+/* A process has ended: there is room for another. */
+void load_ended(kernel *k);
 
 /* pagecache.c: files and shared memory */
 vm_status file_new(kernel *k, const char *name, bool memory, file **out, vm_error *e);

@@ -122,6 +122,7 @@ static vm_status space_make(kernel *k, space **out, vm_error *e)
         return vm_fail_nomem(e, "an address space");
     s->id = id;
     s->users = 1;
+    s->since = k->accesses(k->accesses_ud);
     /* Where a heap begins if nobody says: a sixteenth of the way up. */
     s->brk_start = s->brk = align_down(space_user_top(k) / 16, kernel_page(k));
     if (k->cfg.local) {
@@ -348,6 +349,7 @@ void process_exit(kernel *k, process *p, int status, const char *signal)
     p->killed = signal;
     p->state = PROCESS_ZOMBIE;
     kernel_emit(k, KEVENT_EXIT, p->pid, 0, (uint64_t)(int64_t)status, 0);
+    load_ended(k);
     while (p->first_child) { /* orphans are the host's */
         process *c = k->processes[p->first_child];
         process_leave(k, c);

@@ -273,19 +273,33 @@ static int machine_spawn(lua_State *L)
     return 1;
 }
 
-static int machine_processes(lua_State *L)
+static int machine_push_processes(lua_State *L, const kernel *k, bool runnable)
 {
-    lua_machine *box = lua_check_machine(L, 1);
     lua_newtable(L);
     lua_Integer n = 0;
-    for (uint32_t pid = 1; pid < box->m->kernel.process_count; pid++) {
-        const process *p = process_find(&box->m->kernel, pid);
-        if (!p->space)
+    for (uint32_t pid = 1; pid < k->process_count; pid++) {
+        const process *p = process_find(k, pid);
+        if (!p->space || (runnable && (p->state != PROCESS_RUNNING || p->space->suspended)))
             continue;
         lua_push_process(L, 1, p);
         lua_rawseti(L, -2, ++n);
     }
     return 1;
+}
+
+static int machine_processes(lua_State *L)
+{
+    return machine_push_processes(L, &lua_check_machine(L, 1)->m->kernel, false);
+}
+
+/* m:runnable() -> the processes that are neither blocked nor suspended by load control */
+static int machine_runnable(lua_State *L)
+{
+    kernel *k = &lua_check_machine(L, 1)->m->kernel;
+    vm_error e;
+    if (load_look(k, &e) != VM_OK)
+        return lua_raise(L, &e);
+    return machine_push_processes(L, k, true);
 }
 
 static void machine_push_stat(void *ud, const char *name, const char *unit, const char *doc,
@@ -472,19 +486,13 @@ static int machine_set_line(lua_State *L)
 void lua_open_machine(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"close", machine_close},
-        {"_spawn", machine_spawn},
-        {"processes", machine_processes},
-        {"_stats", machine_stats},
-        {"_stat_rows", machine_stat_rows},
-        {"reset_stats", machine_reset},
-        {"clock", machine_clock_},
-        {"check", machine_check_},
-        {"_options", machine_get_options},
-        {"_meminfo", machine_meminfo},
-        {"_set_memory", machine_set_memory},
-        {"_set_line", machine_set_line},
-        {NULL, NULL},
+        {"close", machine_close},         {"_spawn", machine_spawn},
+        {"processes", machine_processes}, {"runnable", machine_runnable},
+        {"_stats", machine_stats},        {"_stat_rows", machine_stat_rows},
+        {"reset_stats", machine_reset},   {"clock", machine_clock_},
+        {"check", machine_check_},        {"_options", machine_get_options},
+        {"_meminfo", machine_meminfo},    {"_set_memory", machine_set_memory},
+        {"_set_line", machine_set_line},  {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"machine", machine_open},
                                          {"option_rows", machine_option_rows},
