@@ -213,6 +213,24 @@ function TestKernelRemap:testOutOfMemoryInASystemCallOfATrace()
     end
 end
 
+-- Page tables for the new place, when all frames are taken and nothing can be evicted.
+function TestKernelRemap:testNoMemoryForTheNewPlace()
+    local m <close> = small({ dram = "128KiB", swap = 0 })
+    local p = m:spawn()
+    local a = assert(p:mmap({ length = 8192 }))
+    p:store(a, 77)
+    local b = assert(p:mmap({ length = "128KiB" }))
+    for i = 0, 31 do
+        if m:meminfo().free > 0 then p:store(b + i * 4096, i) end
+    end
+    lu.assertEquals(m:meminfo().free, 0)
+    local _, why, code = p:mremap(a, 8192, 8192, { addr = 1 << 40 })
+    lu.assertEquals(code, "ENOMEM", why)
+    lu.assertStrContains(why, "page tables")
+    lu.assertEquals(p:load(a), 77)
+    lu.assertEquals({ m:check() }, { true })
+end
+
 function TestKernelRemap:testLargePagesDoNotMove()
     local m <close> = vmem.machine({ preset = "core-i7" })
     local before = m:meminfo().free

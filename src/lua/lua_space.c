@@ -227,9 +227,13 @@ static int space_mremap_(lua_State *L)
     vm_error e;
     uint64_t at;
     kernel *k = space_call(L, &p);
-    if (space_remap(k, p->space, (uint64_t)luaL_checkinteger(L, 2),
+    vm_status st =
+        space_remap(k, p->space, (uint64_t)luaL_checkinteger(L, 2),
                     (uint64_t)luaL_checkinteger(L, 3), (uint64_t)luaL_optinteger(L, 5, 0),
-                    (uint64_t)luaL_checkinteger(L, 4), lua_toboolean(L, 6), &at, &e) != VM_OK)
+                    (uint64_t)luaL_checkinteger(L, 4), lua_toboolean(L, 6), &at, &e);
+    if (st == VM_FAULT) /* a replay would kill the process */
+        vm_fail_sys(&e, VM_REFUSED, ENOMEM, "mremap: no memory for the new place's page tables");
+    if (st != VM_OK)
         return lua_failed(L, &e);
     lua_pushinteger(L, (lua_Integer)at);
     return 1;
@@ -469,7 +473,8 @@ static int space_smap_(lua_State *L)
     const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     uint64_t start = (uint64_t)luaL_checkinteger(L, 2), stop = (uint64_t)luaL_checkinteger(L, 3);
-    uint64_t rss = 0, pss = 0, of[2][2] = {{0}}, referenced = 0, anonymous = 0, swap = 0, slot;
+    uint64_t rss = 0, pss = 0, of[2][2] = {{0}}, referenced = 0, anonymous = 0, swap = 0, huge = 0,
+             slot;
     for (entry_walk w = entries_of(k, p->space, start, stop); entries_next(&w);) {
         const pt_place at = w.at;
         uint64_t size = UINT64_C(1) << g->shift[at.level];
@@ -481,6 +486,7 @@ static int space_smap_(lua_State *L)
             of[r->mapped > 1][dirty] += size;
             referenced += at.pte & f->accessed ? size : 0;
             anonymous += r->file ? 0 : size;
+            huge += huge_span(k, &at) > 1 ? size : 0;
         } else if (pte_is_swapped(f, at.pte, &slot)) {
             swap += size;
         }
@@ -494,6 +500,7 @@ static int space_smap_(lua_State *L)
     set_integer(L, "Shared_Dirty", of[1][1]);
     set_integer(L, "Referenced", referenced);
     set_integer(L, "Anonymous", anonymous);
+    set_integer(L, "AnonHugePages", huge);
     set_integer(L, "Swap", swap);
     return 1;
 }
