@@ -249,6 +249,38 @@ end
 
 -- --- splits -----------------------------------------------------------------------------------
 
+-- What events, smaps and meminfo tell of it; two who share one have it each, memory once.
+function TestHugePromotion:testItIsSeen()
+    local m <close> = machine({ huge_min = 100 })
+    local p = m:spawn()
+    local told = {}
+    m:on({ "promote", "split" }, function(e) told[#told + 1] = e end)
+    local a = base_pages(p, 2 * LARGE, 100)
+    local function huge(q)
+        local n = 0
+        for _, area in ipairs(q:smaps().areas) do n = n + area.smap.AnonHugePages end
+        return n
+    end
+    lu.assertEquals({ huge(p), m:meminfo().huge }, { 0, 0 })
+    lu.assertEquals(m:promote(), 1)
+    lu.assertEquals({ #told, told[1].type, told[1].addr, told[1].pid, told[1].copied },
+        { 1, "promote", a, p:pid(), 100 })
+    lu.assertEquals(told[1].frame, p:page(a).frame)
+    lu.assertEquals({ huge(p), m:meminfo().huge }, { LARGE, 512 })
+    lu.assertStrContains(tostring(p:smaps()), ("AnonHugePages:%10d kB"):format(LARGE // 1024))
+    lu.assertStrContains(tostring(m:meminfo()), ("AnonHugePages:%10d kB"):format(LARGE // 1024))
+    local frame = p:page(a).frame
+    local c = assert(p:fork())
+    lu.assertEquals({ huge(p), huge(c), m:meminfo().huge }, { LARGE, LARGE, 512 })
+    c:store(a + 5 * PAGE, 1)
+    lu.assertEquals({ #told, told[2].type, told[2].addr, told[2].pid, told[2].frame },
+        { 2, "split", a, c:pid(), frame })
+    lu.assertEquals({ huge(p), huge(c), m:meminfo().huge }, { LARGE, 0, 512 })
+    p:mprotect(a, 4096, "r")
+    lu.assertEquals({ huge(p), m:meminfo().huge, #told }, { 0, 0, 3 })
+    check(m)
+end
+
 TestHugeSplits = {}
 
 local parts = {
@@ -386,8 +418,11 @@ function TestCompaction:testABlockIsMadeWhereNoneWas()
         lu.assertTrue(free > 100)
         lu.assertEquals(blocks(m, 6), 0)
         m:reset_stats()
+        local told = {}
+        m:on("compaction", function(e) told[#told + 1] = { e.moved, e.frames } end)
         local ok, moved = m:compact(6)
         lu.assertTrue(ok)
+        lu.assertEquals(told, { { moved, 64 } })
         check(m)
         lu.assertTrue(blocks(m, 6) >= 1)
         lu.assertEquals(m:frames().free, free)

@@ -70,7 +70,7 @@ function Process:smaps()
   local inode, lines, areas = inodes(m), {}, self:areas()
   local page = m:options().paging.page
   local fields = { "Size", "Rss", "Pss", "Shared_Clean", "Shared_Dirty", "Private_Clean", "Private_Dirty",
-    "Referenced", "Anonymous", "Swap", "Locked" }
+    "Referenced", "Anonymous", "AnonHugePages", "Swap", "Locked" }
   for _, a in ipairs(areas) do
     local s = self:_smap(a.start, a.stop)
     s.Size = a.stop - a.start
@@ -164,6 +164,7 @@ local meminfo = {
     row("Shmem", self.shared)
     row("KernelStack", self.kernel_stacks)
     row("PageTables", self.tables)
+    row("AnonHugePages", self.huge)
     if self.commit_limit then row("CommitLimit", self.commit_limit) end
     row("Committed_AS", self.committed)
     return table.concat(lines, "\n")

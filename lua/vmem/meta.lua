@@ -231,7 +231,7 @@ function Machine:events() end
 ---@return string? code
 function Machine:save_events(path, t) end
 
----@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"|"cluster"|"suspend"|"resume"
+---@alias vmem.EventName "fault"|"eviction"|"writeback"|"swap_in"|"swap_out"|"cow"|"zero_fill"|"fork"|"exec"|"exit"|"signal"|"shootdown"|"switch"|"oom"|"cluster"|"suspend"|"resume"|"promote"|"split"|"compaction"
 
 ---What every event has; docs/reference.md lists what each type has besides.
 ---@class vmem.Event

@@ -11,6 +11,7 @@ error("vmem.meta_types describes vmem to a language server; require \"vmem\" ins
 ---@field free integer
 ---@field resident integer # of processes and files, under the policy or locked
 ---@field anonymous integer # private pages, large ones too
+---@field huge integer # of them, those that transparent large pages map
 ---@field cached integer # of files and shared memory
 ---@field shared integer # of shared memory
 ---@field mapped integer # of files, that processes map

@@ -498,6 +498,7 @@ function kfuzz.machine(rng)
     o.kernel.low = some(50, o.kernel.low)
     if #o.paging.levels > 1 and model.formats[o.paging.pte].large then
         o.huge, o.compact = some(50, rng.pick({ "always", "madvise" })), some(50, true)
+        o.huge_scan, o.huge_min = some(70, 1 + rng.below(5)), some(70, 1)
     end
     o.shortcuts = rng.below(2) == 0
     return o

@@ -153,14 +153,36 @@ static const char *check_file(const kernel *k, const file *f, check_sums *sums)
     return cached == f->cached ? NULL : "file: the count of pages in memory is wrong";
 }
 
+/* Each frame in use is somebody's: tables are the spaces', the kernel's own half_check
+ * counts, a large page has its tail, and what is left is free. */
+static const char *check_totals(const kernel *k, const uint64_t uses[])
+{
+    uint64_t tables = 0, all = 0;
+    for (size_t i = 1; i < k->space_count; i++)
+        tables += k->spaces[i] ? k->spaces[i]->tables : 0;
+    for (unsigned use = FRAME_FREE + 1; use < FRAME_USES; use++)
+        all += uses[use];
+    if (all + k->frames.free != k->frames.count)
+        return "frames: those in use and those that are free are not all";
+    if (tables != uses[FRAME_TABLE])
+        return "kernel: the count of page tables is wrong";
+    if ((k->zero_ppn != FRAME_NONE) != uses[FRAME_ZERO])
+        return "kernel: there is more than one page of zeros, or it is lost";
+    return NULL;
+}
+
 static const char *check_frames(kernel *k, const check_sums *sums)
 {
-    uint64_t mappings = 0, resident = 0, users = 0, ruled = 0;
+    uint64_t mappings = 0, resident = 0, users = 0, ruled = 0, tails = 0;
+    uint64_t uses[FRAME_USES] = {0};
     for (uint64_t i = 0; i < k->frames.count; i++) {
         const frame *r = frames_at(&k->frames, i);
         if (!r || r->use == FRAME_FREE)
             continue;
         bool slot = r->slot != SLOT_NONE;
+        uses[r->use]++;
+        if (r->use == FRAME_HUGE)
+            tails += (UINT64_C(1) << (k->hw->g.shift[r->level] - k->hw->g.page_bits)) - 1;
         if (slot && swap_at(&k->swap, r->slot)->frame != i)
             return "swap: a slot does not name the frame that stands for it";
         if ((r->use == FRAME_ANON || r->use == FRAME_HUGE) && !r->mapped && !r->file && !slot)
@@ -190,7 +212,50 @@ static const char *check_frames(kernel *k, const check_sums *sums)
         return "swap: the users of a slot are counted wrongly";
     if (ruled != k->ruled)
         return "kernel: the count of pages under the kernel's policy is wrong";
-    return resident == k->resident ? NULL : "kernel: the count of resident pages is wrong";
+    if (resident != k->resident)
+        return "kernel: the count of resident pages is wrong";
+    return tails == uses[FRAME_TAIL] ? check_totals(k, uses)
+                                     : "kernel: a large page and its tail disagree";
+}
+
+/* The space whose translations have the entry's ASID on this processor; NULL: none. */
+static const space *check_owner(const kernel *k, unsigned cpu, const tlb_entry *e)
+{
+    const space *owner = NULL;
+    for (size_t j = 1; j < k->space_count; j++) {
+        const space *s = k->spaces[j];
+        bool runs = s && (k->cfg.asid_bits || s == k->running[cpu]);
+        if (runs && s->asid_generation == k->asid_generation && s->cpus >> cpu & 1 &&
+            s->asid == tlb_tag_asid(e->tag))
+            owner = s;
+    }
+    return owner;
+}
+
+/* An entry of the paging-structure cache of this level knows the way to a table: each
+ * entry on the way is there, and the table is the one that the last of them names. */
+static const char *check_pwc(const kernel *k, unsigned cpu, const tlb *t, unsigned level)
+{
+    const pt_geometry *g = &k->hw->g;
+    const pte_format *f = g->format;
+    for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
+        const tlb_entry *e = &t->e[i];
+        const space *owner = e->tag ? check_owner(k, cpu, e) : NULL;
+        if (e->tag && !owner)
+            return "mmu: a paging-structure cache's entry belongs to no space";
+        uint64_t va = tlb_tag_vpn(e->tag) << g->shift[level], table = owner ? owner->root : 0;
+        for (unsigned at = g->levels; owner && at-- > level;) {
+            uint64_t pte = dram_get(&k->hw->mem, pt_entry_pa(g, table, va, at), f->bytes);
+            if (!(pte & f->present) && pte & f->unknown)
+                owner = NULL; /* state set by hand: nobody gave this entry */
+            else if (!(pte & f->present) || pte_is_leaf(f, pte, at))
+                return "mmu: a paging-structure cache knows a table that is not there";
+            table = pte_ppn(f, pte) << g->page_bits;
+        }
+        if (owner && e->pay >> 8 != table >> g->page_bits)
+            return "mmu: a paging-structure cache names another table than the entry does";
+    }
+    return NULL;
 }
 
 static const char *check_tlb(const kernel *k, unsigned cpu, const tlb *t)
@@ -198,16 +263,9 @@ static const char *check_tlb(const kernel *k, unsigned cpu, const tlb *t)
     const mmu *m = &k->hw->cpus[cpu].mmu;
     for (uint32_t i = 0; i < tlb_sets(t) * t->ways; i++) {
         const tlb_entry *e = &t->e[i];
-        const space *owner = NULL;
         if (!e->tag || tlb_tag_asid(e->tag) == TLB_GLOBAL)
             continue;
-        for (size_t j = 1; j < k->space_count; j++) {
-            const space *s = k->spaces[j];
-            bool runs = s && (k->cfg.asid_bits || s == k->running[cpu]);
-            if (runs && s->asid_generation == k->asid_generation && s->cpus >> cpu & 1 &&
-                s->asid == tlb_tag_asid(e->tag))
-                owner = s;
-        }
+        const space *owner = check_owner(k, cpu, e);
         if (!owner)
             return "tlb: an entry belongs to no space";
         unsigned level = tlb_tag_class(e->tag);
@@ -258,8 +316,13 @@ const char *kernel_check(kernel *k)
         broken = "kernel: the count of promised pages is wrong";
     if (!broken)
         broken = cpu_check(k);
-    for (unsigned cpu = 0; cpu < k->hw->cpu_count; cpu++)
-        for (unsigned i = 0; i < k->hw->mmu->tlb_count && !broken; i++)
-            broken = check_tlb(k, cpu, &k->hw->cpus[cpu].mmu.tlbs[i]);
+    for (unsigned cpu = 0; cpu < k->hw->cpu_count; cpu++) {
+        const mmu *u = &k->hw->cpus[cpu].mmu;
+        for (unsigned i = 0; i < u->tlb_count && !broken; i++)
+            broken = check_tlb(k, cpu, &u->tlbs[i]);
+        for (unsigned i = 1; i < u->g.levels && !broken; i++)
+            if (u->has_pwc[i])
+                broken = check_pwc(k, cpu, &u->pwc[i], i);
+    }
     return broken;
 }

@@ -44,12 +44,7 @@ void page_move(kernel *k, uint64_t from, uint64_t to)
 static bool compact_movable(const kernel *k, uint64_t ppn)
 {
     frame *r = frames_at(&k->frames, ppn);
-    if (r->use != FRAME_ANON && r->use != FRAME_FILE)
-        return false;
-    for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x))
-        if (x->large)
-            return false;
-    return true;
+    return (r->use == FRAME_ANON || r->use == FRAME_FILE) && !huge_maps(k, r);
 }
 
 /* Move the page to the lowest free frame from *to on, below `stop`. False: there is
@@ -92,11 +87,13 @@ static bool compact_look(const kernel *k, uint64_t first, uint64_t n, uint64_t *
 /* Move all pages of a block to free frames below it. */
 static bool compact_empty(kernel *k, uint64_t block, uint64_t n, uint64_t *to)
 {
+    uint64_t before = k->n.compact_moves;
+    bool all = true;
     k->n.compactions++;
-    for (uint64_t i = block; i < block + n; i++)
-        if (!frames_is_free(&k->frames, i) && !compact_one(k, i, to, block))
-            return false;
-    return true;
+    for (uint64_t i = block; all && i < block + n; i++)
+        all = frames_is_free(&k->frames, i) || compact_one(k, i, to, block);
+    kernel_emit(k, KEVENT_COMPACTION, 0, 0, k->n.compact_moves - before, n);
+    return all;
 }
 
 bool compact_block(kernel *k, unsigned order)
@@ -131,5 +128,6 @@ uint64_t compact_all(kernel *k)
         if (!frames_is_free(&k->frames, from) && compact_movable(k, from) &&
             !compact_one(k, from, &to, from))
             break;
+    kernel_emit(k, KEVENT_COMPACTION, 0, 0, k->n.compact_moves - before, 0);
     return k->n.compact_moves - before;
 }

@@ -75,6 +75,14 @@ enum { EVENT_IN_a, EVENT_IN_b };
       EVENT_COUNT(cpus, b, "other processors that were interrupted"))                              \
     X(SWITCH, "switch", NULL, "a process began to run; pid is its own",                            \
       EVENT_COUNT(from, a, "the pid that ran before; 0: none"))                                    \
+    X(PROMOTE, "promote", "of the large page", "base pages became a transparent large page",       \
+      EVENT_COUNT(frame, a, "its first frame"),                                                    \
+      EVENT_COUNT(copied, b, "base pages that were copied"))                                       \
+    X(SPLIT, "split", "of the large page", "a transparent large page became base pages",           \
+      EVENT_COUNT(frame, a, "its first frame"))                                                    \
+    X(COMPACTION, "compaction", NULL, "pages moved together, so that free frames came together",   \
+      EVENT_COUNT(moved, a, "pages that moved"),                                                   \
+      EVENT_COUNT(frames, b, "of the block that was wanted; 0: all of memory"))                    \
     X(SUSPEND, "suspend", NULL, "load control swapped a process out",                              \
       EVENT_COUNT(pages, a, "that lost their frames"))                                             \
     X(RESUME, "resume", NULL, "load control took a process back",                                  \

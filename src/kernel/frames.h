@@ -29,6 +29,7 @@ typedef enum frame_use {
     FRAME_ZERO,   /* the one page of zeros that readers share */
     FRAME_PINNED, /* named by a PTE that was set by hand; never reclaimed */
     FRAME_KERNEL, /* the kernel's own: its tables and stacks; never reclaimed */
+    FRAME_USES,
 } frame_use;
 
 #define SLOT_NONE NUMBER_NONE

@@ -55,6 +55,14 @@ uint64_t huge_span(const kernel *k, const pt_place *at)
                                                                                  : 1;
 }
 
+bool huge_maps(const kernel *k, frame *r)
+{
+    for (mapping *x = frames_maps(r); x; x = frames_maps_next(&k->frames, x))
+        if (x->large)
+            return true;
+    return false;
+}
+
 /* --- deposits ------------------------------------------------------------------------- */
 
 /* The leaf table for va, all its entries 0, becomes a deposit; the entry above it, which
@@ -141,6 +149,7 @@ void huge_split(kernel *k, space *s, uint64_t va, const pt_place *at)
     dram_put(&k->hw->mem, at->pa, f->bytes, pte_table(f, table));
     kernel_invalidate(k, s, va);
     k->n.huge_splits++;
+    kernel_emit(k, KEVENT_SPLIT, s->owner, va & ~(huge_bytes(k) - 1), ppn, 0);
 }
 
 void huge_cut(kernel *k, space *s, uint64_t va)
@@ -332,6 +341,7 @@ static bool huge_promote_range(kernel *k, space *s, const area *a, uint64_t star
     huge_deposit(k, s, start, &pte_pa);
     huge_map(k, s, a, start, pte_pa, ppn, area_pte_prot(a));
     k->n.huge_promotions++;
+    kernel_emit(k, KEVENT_PROMOTE, s->owner, start, ppn, here);
     return true;
 }
 

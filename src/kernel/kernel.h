@@ -590,6 +590,8 @@ uint64_t huge_pages(const kernel *k); /* base pages of one */
 uint64_t huge_bytes(const kernel *k);
 /* Is va in one? Its entry. */
 bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at);
+/* Does the entry of a transparent large page map the frame? */
+bool huge_maps(const kernel *k, frame *r);
 /* How many frames the entry maps that have records of their own: 1 of hugetlb. */
 uint64_t huge_span(const kernel *k, const pt_place *at);
 /* What the entry may allow, by all frames that it maps. */

@@ -402,11 +402,11 @@ static int machine_meminfo(lua_State *L)
     const machine *m = lua_check_machine(L, 1)->m;
     const kernel *k = &m->kernel;
     uint64_t tables = 0, cached = 0, shared = 0, dirty = 0, anonymous = 0, mapped = 0, locked = 0;
-    uint64_t swap_cached = 0;
+    uint64_t swap_cached = 0, huge = 0;
     for (size_t i = 1; i < k->space_count; i++)
         tables += k->spaces[i] ? k->spaces[i]->tables : 0;
     for (uint64_t i = 0; i < k->frames.count; i++) {
-        const frame *r = frames_at(&k->frames, i);
+        frame *r = frames_at(&k->frames, i);
         if (!r) { /* none of its chunk was ever used */
             i |= FRAME_CHUNK - 1;
             continue;
@@ -414,6 +414,7 @@ static int machine_meminfo(lua_State *L)
         if (r->use == FRAME_ANON || (r->use == FRAME_HUGE && !r->file)) {
             anonymous += r->use == FRAME_HUGE ? machine_large_pages(m, r) : 1;
             swap_cached += r->slot != SLOT_NONE;
+            huge += r->use == FRAME_ANON && huge_maps(k, r);
         } else if (r->use == FRAME_FILE) {
             bool memory = k->files[r->file]->memory;
             cached++;
@@ -423,12 +424,13 @@ static int machine_meminfo(lua_State *L)
         }
         locked += r->use != FRAME_FREE && r->locks > 0;
     }
-    lua_createtable(L, 0, 22);
+    lua_createtable(L, 0, 23);
     push_field(L, "page", kernel_page(k));
     push_field(L, "frames", k->frames.count);
     push_field(L, "free", k->frames.free);
     push_field(L, "resident", k->resident);
     push_field(L, "anonymous", anonymous);
+    push_field(L, "huge", huge);
     push_field(L, "cached", cached);
     push_field(L, "shared", shared);
     push_field(L, "mapped", mapped);
