@@ -3,6 +3,8 @@
  * .c file, never both. */
 #include "base/base.c"
 #include "policy/policy.c"
+#include "policy/list.c"
+#include "policy/keymap.c"
 #include "policy/order.c"
 #include "policy/lru.c"
 #include "policy/clock.c"

@@ -38,6 +38,11 @@ function vmem.bytes(v) return options.bytes(v) end
 ---@return table[]
 function vmem.events() return events.rows end
 
+--- The built-in replacement policies: name, doc, serves ("frames", "sets"), and
+--- params, a list of rows: name, kind, default, min, max or choices, doc.
+---@return table[]
+function vmem.policies() return core.policies() end
+
 --- The rows of all options of a machine: name, kind, default, min, max, doc, choices.
 ---@return table[]
 function vmem.options() return options.rows end

@@ -147,12 +147,12 @@ static vm_status lru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
             if (s[i] && (best == UINT32_MAX || s[i] < s[best]))
                 best = i;
         if (best == UINT32_MAX)
-            return vm_fail(e, VM_POLICY, "policy lru: no slot is full, so none can be a victim");
+            return policy_no_victim(p, e);
         *slot = best;
         return VM_OK;
     }
     if (l->count == 0)
-        return vm_fail(e, VM_POLICY, "policy lru: no slot is full, so none can be a victim");
+        return policy_no_victim(p, e);
     for (;;) {
         lru_item top = l->heap[0];
         if (p->stamps[top.slot] == top.queued) {
