@@ -2,12 +2,14 @@
  * an access is inlined across files. Compile this file alone, or every other
  * .c file, never both. */
 #include "base/base.c"
+#include "base/bitset.c"
 #include "policy/policy.c"
 #include "policy/list.c"
 #include "policy/keymap.c"
 #include "policy/order.c"
 #include "policy/lru.c"
 #include "policy/clock.c"
+#include "policy/opt.c"
 #include "hw/dram.c"
 #include "hw/disk.c"
 #include "hw/setop.c"
@@ -68,6 +70,11 @@
 #include "trace/tapread.c"
 #include "trace/live.c"
 #include "trace/replay.c"
+#include "study/refs.c"
+#include "study/run.c"
+#include "study/curve.c"
+#include "study/curve_lru.c"
+#include "study/curve_opt.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -86,5 +93,6 @@
 #include "lua/lua_boot.c"
 #include "lua/lua_replay.c"
 #include "lua/lua_record.c"
+#include "lua/lua_study.c"
 #include "lua/core.c"
 #endif

@@ -8,12 +8,14 @@ local trace = require "vmem.trace"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
 local options = require "vmem.options"
+local paging = require "vmem.paging"
 local presets = require "vmem.presets"
 
 ---@class vmem
 local vmem = {
   _VERSION = "vmem " .. core.version,
   trace = trace,
+  paging = paging,
   presets = presets,
 }
 

@@ -87,7 +87,10 @@ end
 local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
 
 --- A policy and its parameters, { "2q", kin = 0.5 }, as the text "2q:kin=0.5".
-local function policy_text(name, t)
+---@param name string of the option, for messages
+---@param t table
+---@return string
+function options.policy_text(name, t)
   local parts = {}
   for k, v in pairs(t) do
     if k ~= 1 then
@@ -115,7 +118,7 @@ local kinds = {
   list = function(v) if type(v) == "table" then return v end end,
   -- "2q", "2q:kin=0.5", or { "2q", kin = 0.5 }: the core reads the text.
   policy = function(v, row)
-    if type(v) == "table" and type(v[1]) == "string" then v = policy_text(row.name, v) end
+    if type(v) == "table" and type(v[1]) == "string" then v = options.policy_text(row.name, v) end
     if type(v) ~= "string" then return nil end
     local text, why = core.policy_text(row.name, v)
     return text or error(why, 0)

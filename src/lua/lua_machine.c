@@ -157,7 +157,7 @@ static void machine_push_param(lua_State *L, const policy_param *r)
  * { name, kind, default, min, max, choices, doc } */
 static int machine_policies(lua_State *L)
 {
-    static const char *const serves[] = {"", "frames", "sets", "frames, sets"};
+    static const char *const serves[] = {"", "frames", "sets", "frames, sets", "studies"};
     lua_newtable(L);
     for (lua_Integer i = 0; policy_classes[i]; i++) {
         const policy_class *c = policy_classes[i];
@@ -166,7 +166,7 @@ static int machine_policies(lua_State *L)
         lua_setfield(L, -2, "name");
         lua_pushstring(L, c->doc);
         lua_setfield(L, -2, "doc");
-        lua_pushstring(L, serves[c->serves & 3]);
+        lua_pushstring(L, serves[c->serves]);
         lua_setfield(L, -2, "serves");
         lua_newtable(L);
         for (lua_Integer k = 0; c->params && c->params[k].name; k++) {

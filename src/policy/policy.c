@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const policy_class *const policy_classes[] = {&policy_fifo,   &policy_lru,       &policy_clock,
-                                              &policy_random, &policy_tree_plru, NULL};
+const policy_class *const policy_classes[] = {
+    &policy_fifo, &policy_lru, &policy_clock, &policy_random, &policy_tree_plru, &policy_opt, NULL};
 
 const policy_class *policy_find(const char *name, unsigned serves)
 {

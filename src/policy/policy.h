@@ -67,6 +67,13 @@ typedef struct policy_bits {
     bool (*dirty)(void *ud, uint32_t slot);
 } policy_bits;
 
+/* What is known of the references to come. Who drives the policy moves `at`. */
+typedef struct policy_future {
+    const uint32_t *next_use; /* by position: the page's next reference; UINT32_MAX: none */
+    size_t count;             /* references in all */
+    size_t at;                /* the one that is served */
+} policy_future;
+
 typedef struct policy_config {
     uint32_t sets;
     uint32_t slots;    /* in each set; with one set, the most there can ever be */
@@ -78,14 +85,19 @@ typedef struct policy_config {
      * counts what it is told. */
     uint64_t (*now)(void *ud);
     void *now_ud;
+    const policy_future *future; /* NULL: not known */
 } policy_config;
 
-enum { POLICY_FRAMES = 1, POLICY_SETS = 2 };
+enum {
+    POLICY_FRAMES = 1,
+    POLICY_SETS = 2,
+    POLICY_STUDIES = 4 /* only where the future is known */
+};
 
 struct policy_class {
     const char *name;           /* unique among those that serve the same */
     const char *doc;            /* one line: rule; cost of a hit, of a miss, bytes a slot; source */
-    unsigned serves;            /* POLICY_FRAMES | POLICY_SETS */
+    unsigned serves;            /* POLICY_FRAMES | POLICY_SETS | POLICY_STUDIES */
     bool exact;                 /* must be told of each reference, even by owners with bits */
     bool touch_is_noop;         /* a hit changes nothing: owners need not call touch */
     size_t size;                /* of the instance; begins with a policy */
@@ -168,6 +180,7 @@ VM_INLINE bool policy_is_dirty(const policy *p, uint32_t slot)
 }
 vm_status policy_no_victim(const policy *p, vm_error *e);
 
-extern const policy_class policy_fifo, policy_lru, policy_clock, policy_random, policy_tree_plru;
+extern const policy_class policy_fifo, policy_lru, policy_clock, policy_random, policy_tree_plru,
+    policy_opt;
 
 #endif

@@ -1,0 +1,161 @@
+--- Paging without a machine: a reference string, a number of frames, a policy.
+---
+--- A trace is decoded once into a string of pages (vmem.paging.decode); the studies
+--- count on arrays, tens of millions of references a second. docs/studies.md is the
+--- guide.
+
+local core = require "vmem.core"
+local log = require "vmem.paging.log"
+local refs = require "vmem.paging.refs"
+local study = require "vmem.paging.options"
+local text = require "vmem.text"
+
+local paging = {}
+
+local trace_rows = { { "trace", "any" }, { "page", "bytes", 4096 }, { "processes", "bool", true },
+  { "progress", "callable" } }
+
+local function rows(more)
+  local list = table.move(trace_rows, 1, #trace_rows, 1, {})
+  return table.move(more, 1, #more, #list + 1, list)
+end
+
+-- The reference string of checked options.
+local function decode(call, o)
+  if o.trace == nil then error(call .. ": trace is missing", 3) end
+  return refs.decode(o.trace, o.page, o.processes, o.progress)
+end
+
+--- Decode a trace, so that several studies share the work: pass the result as `trace`.
+---@param t { trace: vmem.trace, page?: integer|string, processes?: boolean, progress?: fun(done: integer) }
+--- page: bytes, a power of two (4096); processes: each process has pages of its own (true), or all share one space
+---@return vmem.References
+function paging.decode(t)
+  return decode("paging.decode", study.take("paging.decode", t, trace_rows))
+end
+
+-- --- one run --------------------------------------------------------------------------
+
+---@class vmem.PagingRun
+---@field policy string
+---@field frames integer of all pools
+---@field scope "global"|"local"
+---@field refs integer references
+---@field pages integer different pages
+---@field hits integer
+---@field misses integer
+---@field cold integer misses that are a page's first reference
+---@field evictions integer
+---@field writebacks integer evictions of dirty pages
+---@field miss_ratio number
+---@field processes table[] the same figures for each process, and its `task`: of its references, and of its own
+--- pages that were evicted
+---@field log? vmem.PagingLog
+local Run = {}
+Run.__index = Run
+
+local counters = { "misses", "cold", "evictions", "writebacks" }
+
+function Run:__tostring()
+  local out = { ("%s, %s%s: %s, %s (%s), %s cold; %s, %s"):format(self.policy, text.count(self.frames, "frame"),
+    self.scope == "local" and " shared out" or "", text.count(self.refs, "reference"),
+    text.count(self.misses, "miss", "misses"), text.percent(self.misses, self.refs), text.number(self.cold),
+    text.count(self.evictions, "eviction"), text.count(self.writebacks, "write-back")) }
+  if #self.processes > 1 then
+    out[2] = "   task      frames  references      misses        cold   evictions write-backs   miss ratio"
+    for _, p in ipairs(self.processes) do
+      out[#out + 1] = ("%7d%s%s%s%s%s%s%s"):format(p.task, text.right(p.frames and text.number(p.frames) or "", 12),
+        text.right(text.number(p.refs), 12), text.right(text.number(p.misses), 12), text.right(text.number(p.cold), 12),
+        text.right(text.number(p.evictions), 12), text.right(text.number(p.writebacks), 12),
+        text.right(text.percent(p.misses, p.refs), 13))
+    end
+  end
+  return table.concat(out, "\n")
+end
+
+-- Frames of each pool: all for everybody, or what each process gets.
+local function share(call, frames, scope, r)
+  local n = #r.processes
+  if scope == "global" then
+    if #frames > 1 then error(call .. ": a list of frames needs scope = \"local\"", 3) end
+    return frames
+  end
+  if #frames == 1 and n > 1 then
+    local all, list = frames[1], {}
+    if all < n then error(("%s: %d frames are fewer than the %d processes"):format(call, all, n), 3) end
+    for i = 1, n do list[i] = all // n + (i <= all % n and 1 or 0) end
+    return list
+  end
+  if #frames ~= math.max(n, 1) then
+    error(("%s: frames are %d numbers, but there are %d processes"):format(call, #frames, n), 3)
+  end
+  return frames
+end
+
+local function result(name, raw, r, o, pools)
+  local self = { policy = name, scope = o.scope, frames = 0, refs = r.refs, pages = r.pages, processes = {} }
+  for _, n in ipairs(pools) do self.frames = self.frames + n end
+  for _, c in ipairs(counters) do self[c] = 0 end
+  for i, p in ipairs(raw:result()) do
+    local of = r.processes[i]
+    for _, c in ipairs(counters) do self[c] = self[c] + p[c] end
+    p.task, p.refs, p.pages, p.hits = of.task, of.refs, of.pages, of.refs - p.misses
+    p.frames = o.scope == "local" and pools[i] or nil
+    self.processes[i] = p
+  end
+  self.hits = self.refs - self.misses
+  self.miss_ratio = self.refs > 0 and self.misses / self.refs or 0
+  return setmetatable(self, Run)
+end
+
+local function slot_bases(r, o, pools)
+  local bases, all = {}, 0
+  for i = 1, #r.processes do
+    bases[i] = all
+    if o.scope == "local" then all = all + pools[i] end
+  end
+  return bases, o.scope == "local" and all or pools[1]
+end
+
+local STEP = 1 << 22 -- references between two calls of a progress function
+
+local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "scope", "scope", "global" },
+  { "dirty", "bool", true }, { "log", "bool", false }, { "seed", "integer", 1 } }
+
+---@class vmem.PagingRunOptions
+---@field trace vmem.trace|vmem.References
+---@field frames integer|integer[] with scope = "local", a number that is shared out evenly, or one for each process
+---@field policy? string|table "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }
+---@field page? integer|string bytes, a power of two; 4096
+---@field processes? boolean false: all tasks of the trace share one address space
+---@field scope? "global"|"local" whose page goes: anybody's, or one of the process that faults
+---@field dirty? boolean false: do not count write-backs
+---@field log? boolean keep every step
+---@field seed? integer of random policies; 1
+---@field progress? fun(done: integer, all: integer?) called now and then
+
+--- Count what one policy does with a number of frames.
+---@param t vmem.PagingRunOptions
+---@return vmem.PagingRun
+function paging.run(t)
+  local o = study.take("paging.run", t, run_rows)
+  local policy = study.policy("paging.run", o.policy)
+  if not o.frames then error("paging.run: frames is missing", 2) end
+  local r = decode("paging.run", o)
+  local pools = share("paging.run", o.frames, o.scope, r)
+  local raw <close> = core.study_run(r._core, { policy = policy, frames = pools, seed = o.seed, dirty = o.dirty,
+    log = o.log })
+  local done, ended
+  repeat
+    done, ended = raw:step(STEP)
+    if o.progress then o.progress(done, r.refs) end
+  until ended
+  local self = result(policy, raw, r, o, pools)
+  if o.log then
+    local bases, slots = slot_bases(r, o, pools)
+    self.log = log.new(r, raw:log(), bases, slots, tostring(self))
+  end
+  return self
+end
+
+return paging
