@@ -53,8 +53,8 @@ for _, policy in ipairs(core.policies()) do
   for _, p in ipairs(policy.params) do
     local takes = p.choices and table.concat(p.choices, ", ")
       or p.kind == "integer" and ("%d to %d"):format(p.min, p.max) or ("%.15g to %.15g"):format(p.min, p.max)
-    put("| `%s:%s` | %s | %s | %s |", policy.name, p.name, p.kind == "real" and ("%.15g"):format(p.default) or p.default,
-      takes, p.doc)
+    local default = p.kind == "real" and ("%.15g"):format(p.default) or p.default
+    put("| `%s:%s` | %s | %s | %s |", policy.name, p.name, default, takes, p.doc)
   end
 end
 

@@ -22,11 +22,11 @@ void lists_free(lists *x, const vm_host *host)
     *x = (lists){0};
 }
 
-vm_status lists_reserve(lists *x, const vm_host *host, uint32_t nodes, vm_error *e)
+vm_status lists_reserve(lists *x, const vm_host *host, uint64_t nodes, vm_error *e)
 {
     if (nodes <= x->nodes)
         return VM_OK;
-    size_t old = (size_t)x->heads + x->nodes, now = (size_t)x->heads + nodes;
+    size_t old = (size_t)x->heads + x->nodes, now = (size_t)(x->heads + nodes);
     if (now >= LIST_NONE)
         return vm_fail(e, VM_INVALID, "a policy's lists have %zu nodes, and can have 2^32 - 2",
                        now);
@@ -35,7 +35,7 @@ vm_status lists_reserve(lists *x, const vm_host *host, uint32_t nodes, vm_error 
         return vm_fail_nomem(e, "the lists of a policy");
     memset(l + old, 0xff, (now - old) * sizeof *l);
     x->links = l;
-    x->nodes = nodes;
+    x->nodes = (uint32_t)nodes;
     return VM_OK;
 }
 

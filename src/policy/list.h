@@ -30,7 +30,7 @@ typedef struct lists {
 vm_status lists_init(lists *x, const vm_host *host, uint32_t heads, vm_error *e);
 void lists_free(lists *x, const vm_host *host);
 /* Nodes 0 .. nodes - 1 can be put into lists; those that are there stay. */
-vm_status lists_reserve(lists *x, const vm_host *host, uint32_t nodes, vm_error *e);
+vm_status lists_reserve(lists *x, const vm_host *host, uint64_t nodes, vm_error *e);
 /* NULL, or what is broken. */
 const char *lists_check(const lists *x);
 

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const policy_class *const policy_classes[] = {
-    &policy_fifo, &policy_lru, &policy_clock, &policy_random, &policy_tree_plru, &policy_opt, NULL};
+#define POLICY_ROW(name) &policy_##name,
+const policy_class *const policy_classes[] = {POLICY_CLASSES(POLICY_ROW) NULL};
+#undef POLICY_ROW
 
 const policy_class *policy_find(const char *name, unsigned serves)
 {
@@ -167,6 +168,33 @@ vm_status policy_reserve(policy *p, uint32_t n, vm_error *e)
     if (n < p->room * UINT64_C(2))
         n = p->room * 2;
     return p->cls->reserve(p, n > p->cfg.slots ? p->cfg.slots : n, e);
+}
+
+vm_status policy_grow(policy *p, void **slots, size_t item, uint32_t n, vm_error *e)
+{
+    size_t old = (size_t)p->cfg.sets * p->room, size = (size_t)p->cfg.sets * n;
+    if (size >= POLICY_NONE)
+        return vm_fail(e, VM_INVALID, "policy %s: %zu slots are too many", p->cls->name, size);
+    char *a = host_realloc(p->host, *slots, old * item, size * item);
+    if (!a)
+        return vm_fail_nomem(e, "a replacement policy");
+    memset(a + old * item, 0, (size - old) * item);
+    *slots = a;
+    p->room = n;
+    return VM_OK;
+}
+
+void policy_free_slots(policy *p, void *slots, size_t item)
+{
+    host_free(p->host, slots, (size_t)p->cfg.sets * p->room * item);
+}
+
+void policy_touch_nothing(policy *p, uint32_t set, uint32_t slot, bool write)
+{
+    (void)p;
+    (void)set;
+    (void)slot;
+    (void)write;
 }
 
 vm_status policy_no_victim(const policy *p, vm_error *e)

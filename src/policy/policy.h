@@ -132,7 +132,39 @@ struct policy {
     uint64_t tick;
 };
 
-/* The table of built-in policies, ended by NULL. */
+/* clang-format off */
+/* All built-in policies, policy_NAME each, in the order in which they are listed. */
+#define POLICY_CLASSES(X) \
+    X(fifo) \
+    X(lru) \
+    X(clock) \
+    X(random) \
+    X(mru) \
+    X(second_chance) \
+    X(enhanced) \
+    X(nru) \
+    X(aging) \
+    X(nfu) \
+    X(lfu) \
+    X(lfuda) \
+    X(slru) \
+    X(2q) \
+    X(wsclock) \
+    X(opt) \
+    X(tree_plru) \
+    X(bit_plru) \
+    X(set_nru) \
+    X(srrip) \
+    X(brrip) \
+    X(drrip) \
+    /* the end of the list */
+/* clang-format on */
+
+#define POLICY_DECLARE(name) extern const policy_class policy_##name;
+POLICY_CLASSES(POLICY_DECLARE)
+#undef POLICY_DECLARE
+
+/* The table of them, ended by NULL. */
 extern const policy_class *const policy_classes[];
 /* The one of this name that serves any of `serves`, or NULL. */
 const policy_class *policy_find(const char *name, unsigned serves);
@@ -178,9 +210,22 @@ VM_INLINE bool policy_is_dirty(const policy *p, uint32_t slot)
 {
     return p->cfg.bits.dirty && p->cfg.bits.dirty(p->cfg.bits.ud, slot);
 }
+/* Was the slot referenced since the bit was last cleared? By the owner's bits, else by
+ * bit `mine` of the policy's own byte for the slot. */
+VM_INLINE bool policy_is_used(const policy *p, uint8_t *own, uint8_t mine, uint32_t slot,
+                              bool clear)
+{
+    bool used = *own & mine;
+    if (clear)
+        *own &= (uint8_t)~mine;
+    return p->cfg.bits.referenced ? p->cfg.bits.referenced(p->cfg.bits.ud, slot, clear) : used;
+}
+/* The array of what a policy keeps for each slot, `item` bytes at [set * room + slot],
+ * grows from p->room to n slots a set; new items are zeros. Called once in a reserve,
+ * last, since it sets the room. */
+vm_status policy_grow(policy *p, void **slots, size_t item, uint32_t n, vm_error *e);
+void policy_free_slots(policy *p, void *slots, size_t item);
 vm_status policy_no_victim(const policy *p, vm_error *e);
-
-extern const policy_class policy_fifo, policy_lru, policy_clock, policy_random, policy_tree_plru,
-    policy_opt;
+void policy_touch_nothing(policy *p, uint32_t set, uint32_t slot, bool write);
 
 #endif
