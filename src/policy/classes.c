@@ -8,9 +8,10 @@
  * Source: Silberschatz and others, Operating System Concepts, 10.4.5.3; the rounds as
  * in Stallings, Operating Systems, 8.2.
  *
- * NRU: a page of the lowest class that is not empty: at random, or the first from a
- * hand on. Each tick (tick.h) clears all reference bits, after the victim of its
- * fault is chosen. Source: Tanenbaum and Bos, Modern Operating Systems, 3.4.2.
+ * NRU: a page of the lowest class that is not empty: the first from a hand on, or at
+ * random, as the book has it, which takes two looks at every page. Each tick (tick.h)
+ * clears all reference bits, after the victim of its fault is chosen. Source: Tanenbaum
+ * and Bos, Modern Operating Systems, 3.4.2.
  *
  * Reference bits are the owner's or kept here, dirty bits are the owner's alone;
  * without any all pages are clean. Both look at each page where the bits are such:
@@ -29,7 +30,7 @@ typedef struct four_classes {
 enum { CLASS_FULL = 1, CLASS_USED = 2 };
 enum { ENHANCED_ENTER };
 enum { NRU_TIE = TICK_PARAMS, NRU_ENTER };
-enum { NRU_RANDOM, NRU_HAND };
+enum { NRU_HAND, NRU_RANDOM };
 
 #define CLASS_ENTER                                                                                \
     {                                                                                              \
@@ -38,14 +39,14 @@ enum { NRU_RANDOM, NRU_HAND };
             "again (not where A bits of PTEs serve: the retried access sets them)"                 \
     }
 
-static const char *const nru_ties[] = {"random", "hand", NULL};
+static const char *const nru_ties[] = {"hand", "random", NULL};
 
 static const policy_param enhanced_params[] = {[ENHANCED_ENTER] = CLASS_ENTER, {0}};
 static const policy_param nru_params[] = {
     TICK_ROWS,
-    [NRU_TIE] = {"tie", POLICY_NAME, NRU_RANDOM, 0, 1, nru_ties,
-                 "which page of the lowest class: one drawn at random, or the first behind the "
-                 "last victim in the order of slots"},
+    [NRU_TIE] = {"tie", POLICY_NAME, NRU_HAND, 0, 1, nru_ties,
+                 "which page of the lowest class: the first behind the last victim in the order "
+                 "of slots, or one drawn at random"},
     [NRU_ENTER] = CLASS_ENTER,
     {0},
 };
@@ -216,7 +217,7 @@ static vm_status nru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
 const policy_class policy_nru = {
     .name = "nru",
     .doc = "not recently used: of the lowest of four classes, with reference bits cleared by "
-           "ticks; a store a hit, two looks at all slots a miss, 1 byte a slot (Tanenbaum and Bos "
+           "ticks; a store a hit, up to four rounds of the slots a miss, 1 byte a slot (Tanenbaum and Bos "
            "3.4.2)",
     .serves = POLICY_FRAMES,
     .size = sizeof(four_classes),
