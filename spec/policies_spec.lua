@@ -16,7 +16,7 @@ local variants = {
     nru = { { tie = "random" }, { every = 5, enter = 0 }, { every = 7, unit = "references" },
         { every = 3, unit = "references", tie = "random" } },
     aging = { { bits = 1 }, { bits = 16, every = 3 }, { enter = "top", every = 2 }, { every = 10, unit = "references" } },
-    nfu = { { enter = 2, every = 1 }, { every = 10, unit = "references" } },
+    nfu = { { every = 1 }, { every = 10, unit = "references" } },
     lfu = { { tie = "mru" }, { tie = "fifo" }, { tie = "random" } },
     slru = { { protected = 0 }, { protected = 1 }, { protected = 0.5 } },
     ["2q"] = { { kin = 0, kout = 0 }, { kin = 1, kout = 3 }, { kin = 0.5, kout = 1 } },
@@ -31,8 +31,51 @@ for name, make in pairs(models) do
         for _, params in ipairs(variants[name] or {}) do tries[#tries + 1] = params end
         for kind, trace in pairs(compare.workloads(1500, 60, 7)) do
             for _, params in ipairs(tries) do
-                for _, n in ipairs({ 1, 2, 7, 24, 60 }) do
+                for _, n in ipairs({ 1, 3, 24, 40, 60 }) do
                     lu.assertNil(compare.differs(trace, name, params, make, n, 5), kind)
+                end
+            end
+            trace:close()
+        end
+    end
+end
+
+-- The same policy over the frames of a machine that has nothing else to do: as many
+-- faults, at the same references.
+TestPoliciesInMachine = {}
+
+local BASE = 0x10000000
+
+local function machine_misses(trace, policy, n, seed)
+    local m <close> = vmem.machine({ preset = "core-i7", policy = policy, resident = n, seed = seed, swap = "8MiB" })
+    local p = m:spawn()
+    assert(p:mmap({ addr = BASE, length = 64 * 4096, flags = "fixed" }))
+    local misses, before = {}, 0
+    for kind, addr in trace:each() do
+        if kind == "store" then p:store(addr & ~7, 1) else p:load(addr & ~7) end
+        local faults = m:stats("kernel.faults")
+        misses[#misses + 1] = faults > before and "-" or "+"
+        before = faults
+    end
+    lu.assertTrue(m:check())
+    return table.concat(misses)
+end
+
+-- Where A bits are the machine's, a page's bit is set when it enters, and ticks counted
+-- in references wait for a fault.
+local function as_in_study(params) return params.enter ~= 0 and params.unit ~= "references" end
+
+for name in pairs(models) do
+    TestPoliciesInMachine["test " .. name] = function()
+        local tries = { {} }
+        for _, params in ipairs(variants[name] or {}) do tries[#tries + 1] = as_in_study(params) and params or nil end
+        for kind, trace in pairs(compare.workloads(500, 60, 3)) do
+            if kind ~= "groups" then
+                for _, params in ipairs(tries) do
+                    local policy, n = { name }, 20
+                    for k, v in pairs(params) do policy[k] = v end
+                    local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true, seed = 5 })
+                    lu.assertEquals(machine_misses(trace, policy, n, 5), run.log:hits(), kind .. " " .. run.policy)
                 end
             end
             trace:close()

@@ -140,7 +140,7 @@ function bits.aging(n, params)
 end
 
 function bits.nfu(n, params)
-    return counters(n, params, params.enter or 0, function(c, r) return c + r end)
+    return counters(n, params, 0, function(c, r) return c + r end)
 end
 
 -- Carr and Hennessy 1981, Tanenbaum 3.4.9: pages with the time of their last use.

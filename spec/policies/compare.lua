@@ -1,14 +1,23 @@
 -- Policies against their slow models, reference by reference: which hit, and who went.
+local rng = require("spec.policies.rng")
 local vmem = require("vmem")
 
 local compare = {}
 
 -- Workloads of about `refs` references over at most `pages` pages, a fifth of them
--- stores: random, scans, loops, Zipf, phases.
+-- stores: random, scans, loops, Zipf, phases, and a few pages at a time that are all
+-- referenced several times.
 function compare.workloads(refs, pages, seed)
     local t = vmem.trace
     local bytes = pages * 4096
+    local groups, draw = {}, rng(seed)
+    while #groups < refs do
+        local first, count = draw.below(pages), draw.below(5) + 1
+        for _ = 1, count * (draw.below(3) + 1) do groups[#groups + 1] = (first + draw.below(count) * 7) % pages end
+        for i = 0, count - 1 do groups[#groups + 1] = (first + i * 7) % pages end
+    end
     return {
+        groups = t.pages(groups),
         uniform = t.uniform({ refs = refs, bytes = bytes, stores = 0.2, seed = seed }),
         scan = t.strided({ refs = refs, bytes = bytes, stride = 4096, stores = 0.2 }),
         loop = t.loop({ refs = refs, pages = pages // 2, stores = 0.2 }),

@@ -10,8 +10,8 @@
  * content management techniques for web proxy caches", 1999 (LFU-DA).
  *
  * NFU: at each tick (tick.h) a page's reference bit is added to its counter and
- * cleared; the lowest counter goes, of several the page that entered first. A tick
- * that is due comes before a victim is chosen.
+ * cleared; the lowest counter goes, of several the page that entered first. A page
+ * enters with 0; a tick that is due comes before a victim is chosen.
  * Source: Tanenbaum and Bos, Modern Operating Systems, 3.4.7.
  *
  * All go by a rank, which only rises while a page stays: (count or priority, what
@@ -56,7 +56,6 @@ typedef struct lfu {
 
 enum { LFU_TIE };
 enum { LFU_LRU, LFU_MRU, LFU_FIFO, LFU_RANDOM };
-enum { NFU_ENTER = TICK_PARAMS };
 
 static const char *const lfu_ties[] = {"lru", "mru", "fifo", "random", NULL};
 static const policy_param lfu_params[] = {
@@ -65,11 +64,7 @@ static const policy_param lfu_params[] = {
                  "the one that entered first, one drawn at random"},
     {0},
 };
-static const policy_param nfu_params[] = {
-    TICK_ROWS,
-    [NFU_ENTER] = {"enter", POLICY_INTEGER, 0, 0, 1e9, NULL, "the counter of a page that enters"},
-    {0},
-};
+static const policy_param nfu_params[] = {TICK_ROWS, {0}};
 
 /* --- the heap ----------------------------------------------------------------------------- */
 
@@ -322,7 +317,7 @@ static void nfu_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     if (ticker_due(p, &f->tick, f->count))
         nfu_tick(p);
     ticker_enter(&f->tick);
-    lfu_enter(p, slot, (lfu_rank){(uint64_t)p->param[NFU_ENTER], ++f->now});
+    lfu_enter(p, slot, (lfu_rank){0, ++f->now});
     f->slots[slot].used = 1;
 }
 
