@@ -36,6 +36,8 @@ static vm_status fault_take(kernel *k, space *s, uint64_t key, uint64_t *ppn, vm
     if (st == VM_OK)
         st = reclaim_take(k, s, 1, 1, FRAME_ANON, ppn, e);
     k->incoming = POLICY_NO_KEY;
+    if (st == VM_OK)
+        k->taken = *ppn;
     return st;
 }
 

@@ -195,6 +195,7 @@ typedef struct kernel {
     swap_area swap;
     pool blocks; /* of the disk, behind the swap area: those of files */
     policy *pol;
+    uint64_t taken;      /* frame that was taken last for a page that somebody faulted on */
     uint64_t incoming;   /* key of the page that a frame is wanted for, or POLICY_NO_KEY */
     process **processes; /* by pid; [0] unused */
     size_t process_count, process_cap;

@@ -173,6 +173,8 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
         k->incoming = POLICY_NO_KEY;
         if (st == VM_OK)
             st = file_fill(k, f, index, page, *ppn, e);
+        if (st == VM_OK)
+            k->taken = *ppn;
         *major = st == VM_OK && page->block != NUMBER_NONE;
     }
     if (st == VM_OK)

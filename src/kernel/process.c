@@ -37,6 +37,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->host = host;
     k->cfg = *cfg;
     k->incoming = POLICY_NO_KEY;
+    k->taken = FRAME_NONE;
     k->asid_generation = 1;
     k->space_hint = 1;
     k->next_asid = 1;
