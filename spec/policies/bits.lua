@@ -1,6 +1,6 @@
 -- Slow models of the policies that go by reference and dirty bits: an array of the
 -- pages in frames, in order of the frames, and bits by page. See orders.lua.
-local rng = require("spec.policies.rng")
+local rng = require("policies.rng")
 
 local bits = {}
 

@@ -1,5 +1,5 @@
 -- Policies against their slow models, reference by reference: which hit, and who went.
-local rng = require("spec.policies.rng")
+local rng = require("policies.rng")
 local vmem = require("vmem")
 
 local compare = {}

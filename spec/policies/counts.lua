@@ -1,6 +1,6 @@
 -- Slow models of the policies that count references: tables by page, all of which are
 -- looked at for a victim. See orders.lua.
-local rng = require("spec.policies.rng")
+local rng = require("policies.rng")
 
 local counts = {}
 

@@ -2,7 +2,7 @@
 -- searched from the front. Each is made for n frames and parameters, and is then a
 -- function of a page (and whether it is written) that tells whether it hit, and else
 -- which page went. What goes is the first of a list, if nothing else is said.
-local rng = require("spec.policies.rng")
+local rng = require("policies.rng")
 
 local function take(list, x)
     for i, v in ipairs(list) do
