@@ -217,7 +217,8 @@ static vm_status nru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
 const policy_class policy_nru = {
     .name = "nru",
     .doc = "not recently used: of the lowest of four classes, with reference bits cleared by "
-           "ticks; a store a hit, up to four rounds of the slots a miss, 1 byte a slot (Tanenbaum and Bos "
+           "ticks; a store a hit, up to four rounds of the slots a miss, 1 byte a slot (Tanenbaum "
+           "and Bos "
            "3.4.2)",
     .serves = POLICY_FRAMES,
     .size = sizeof(four_classes),
