@@ -7,6 +7,7 @@
 #include "policy/list.c"
 #include "policy/keymap.c"
 #include "policy/order.c"
+#include "policy/recency.c"
 #include "policy/lru.c"
 #include "policy/clock.c"
 #include "policy/stack.c"
