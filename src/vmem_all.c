@@ -81,6 +81,7 @@
 #include "trace/replay.c"
 #include "study/refs.c"
 #include "study/run.c"
+#include "study/sweep.c"
 #include "study/curve.c"
 #include "study/curve_lru.c"
 #include "study/curve_opt.c"
@@ -103,5 +104,7 @@
 #include "lua/lua_replay.c"
 #include "lua/lua_record.c"
 #include "lua/lua_study.c"
+#include "lua/lua_curve.c"
+#include "lua/lua_sweep.c"
 #include "lua/core.c"
 #endif

@@ -4,7 +4,9 @@
 --- count on arrays, tens of millions of references a second. docs/studies.md is the
 --- guide.
 
+local comparison = require "vmem.paging.comparison"
 local core = require "vmem.core"
+local curve = require "vmem.paging.curve"
 local log = require "vmem.paging.log"
 local refs = require "vmem.paging.refs"
 local study = require "vmem.paging.options"
@@ -23,15 +25,18 @@ end
 -- The reference string of checked options.
 local function decode(call, o)
   if o.trace == nil then error(call .. ": trace is missing", 3) end
-  return refs.decode(o.trace, o.page, o.processes, o.progress)
+  return refs.decode(o)
 end
 
+local sample_rows = { { "sample", "rate" }, { "sample_pages", "count" } }
+
 --- Decode a trace, so that several studies share the work: pass the result as `trace`.
----@param t { trace: vmem.trace, page?: integer|string, processes?: boolean, progress?: fun(done: integer) }
---- page: bytes, a power of two (4096); processes: each process has pages of its own (true), or all share one space
+--- A sample keeps all references to some pages, chosen by a hash of the page, and
+--- needs memory for these only.
+---@param t vmem.DecodeOptions
 ---@return vmem.References
 function paging.decode(t)
-  return decode("paging.decode", study.take("paging.decode", t, trace_rows))
+  return decode("paging.decode", study.take("paging.decode", t, rows(sample_rows)))
 end
 
 -- --- one run --------------------------------------------------------------------------
@@ -156,6 +161,130 @@ function paging.run(t)
     self.log = log.new(r, raw:log(), bases, slots, tostring(self))
   end
   return self
+end
+
+-- --- several sizes, several policies ------------------------------------------------------
+
+local MILLISECONDS <const> = 100 -- between two calls of a progress function, while threads work
+
+-- Results of { policy =, frames = } in the order of `jobs`.
+local function sweep(r, jobs, o)
+  local raw <close> = core.study_sweep(r._core, jobs, o.threads or core.processors(), o.seed, o.dirty)
+  local served, ended
+  repeat
+    served, ended = raw:step(MILLISECONDS)
+    if o.progress then o.progress(served, r.refs * #jobs) end
+  until ended
+  return raw:results()
+end
+
+local compare_rows = rows { { "policies", "list" }, { "frames", "counts" }, { "threads", "threads" },
+  { "dirty", "bool", true }, { "seed", "integer", 1 } }
+
+---@class vmem.CompareOptions
+---@field trace vmem.trace|vmem.References
+---@field policies (string|table)[]
+---@field frames integer|integer[]
+---@field page? integer|string
+---@field processes? boolean
+---@field threads? integer as many as the host has processors; 0: only the caller's
+---@field dirty? boolean
+---@field seed? integer
+---@field progress? fun(done: integer, all: integer?) references, over all runs
+
+--- Run each policy with each number of frames over one decoded trace, on several
+--- threads. The results do not depend on how many.
+---@param t vmem.CompareOptions
+---@return vmem.Comparison
+function paging.compare(t)
+  local o = study.take("paging.compare", t, compare_rows)
+  if not o.policies then error("paging.compare: policies is missing", 2) end
+  if not o.frames then error("paging.compare: frames is missing", 2) end
+  local names, jobs = {}, {}
+  for i, p in ipairs(o.policies) do names[i] = study.policy("paging.compare", p) end
+  local r = decode("paging.compare", o)
+  for _, p in ipairs(names) do
+    for _, n in ipairs(o.frames) do jobs[#jobs + 1] = { policy = p, frames = n } end
+  end
+  local list, results = sweep(r, jobs, o), {}
+  for i, job in ipairs(jobs) do
+    local c = list[i]
+    c.hits = r.refs - c.misses
+    c.miss_ratio = r.refs > 0 and c.misses / r.refs or 0
+    results[job.policy] = results[job.policy] or {}
+    results[job.policy][job.frames] = c
+  end
+  return comparison.new { policies = names, frames = o.frames, refs = r.refs, pages = r.pages, results = results }
+end
+
+local GROUPS <const> = 8      -- equal parts of a sample, whose curves tell the error
+local SIZES <const> = 128     -- of policies that need a run for each
+local POINTS <const> = 200    -- that a curve of all sizes shows
+
+-- Misses by number of frames of one pass over `r`, which may be a sample; nil: this
+-- policy has no such pass.
+local function one_pass(r, policy, progress)
+  local raw = core.study_curve(r._core, policy)
+  if not raw then return nil end
+  local done, ended
+  repeat
+    done, ended = raw:step(STEP)
+    if progress then progress(done, r.refs) end
+  until ended
+  local packed, pages, rate = raw:misses(), r.pages, r.rate
+  raw:close()
+  -- A sample's page stands for 1 / rate pages: n frames hold n * rate of it.
+  return function(n)
+    if n == 0 then return r.all end
+    local k = rate == 1 and n or math.floor(n * rate)
+    local m = ("=I4"):unpack(packed, 4 * math.min(k, pages) + 1)
+    return rate == 1 and m or math.floor(m / rate + 0.5)
+  end
+end
+
+-- The same by a run for each of some sizes; a sample with as much smaller memories.
+local function by_runs(r, policy, o, sizes)
+  local jobs, of = {}, { [0] = r.all }
+  for i, n in ipairs(sizes) do jobs[i] = { policy = policy, frames = math.max(1, math.floor(n * r.rate + 0.5)) } end
+  for i, c in ipairs(sweep(r, jobs, o)) do
+    of[sizes[i]] = r.rate == 1 and c.misses or math.floor(c.misses / r.rate + 0.5)
+  end
+  return function(n) return of[n] end
+end
+
+local curve_rows = rows { { "policy", "any", "lru" }, { "sizes", "counts" }, { "sample", "rate" },
+  { "sample_pages", "count" }, { "threads", "threads" }, { "dirty", "bool", false }, { "seed", "integer", 1 } }
+
+---@class vmem.CurveOptions: vmem.DecodeOptions
+---@field policy? string|table
+---@field sizes? integer[] numbers of frames; by default some 200, or (policies that need a run for each) 128
+---@field threads? integer
+---@field seed? integer
+
+--- The misses of a policy at every memory size: of LRU and OPT in one pass, of others
+--- by a run for each of some sizes. With a sample, from the references to some of the
+--- pages, with its error (SHARDS, Waldspurger et al. 2015; other policies by smaller
+--- memories, Waldspurger et al. 2017).
+---@param t vmem.CurveOptions
+---@return vmem.MissCurve
+function paging.curve(t)
+  local o = study.take("paging.curve", t, curve_rows)
+  local policy = study.policy("paging.curve", o.policy)
+  local r = decode("paging.curve", o)
+  local pages = math.floor(r.pages / r.rate + 0.5)
+  local of = one_pass(r, policy, o.progress)
+  local sizes = o.sizes or curve.spread(pages, of and POINTS or SIZES)
+  table.sort(sizes)
+  local c = { policy = policy, method = of and "one pass" or "sizes", refs = r.all, pages = pages, rate = r.rate,
+    sizes = sizes, _of = of or by_runs(r, policy, o, sizes) }
+  if r.rate < 1 and r.pages >= GROUPS then
+    c._groups = {}
+    for k = 1, GROUPS do
+      local part = r:_part(k, GROUPS)
+      c._groups[k] = of and one_pass(part, policy) or by_runs(part, policy, o, sizes)
+    end
+  end
+  return curve.new(c)
 end
 
 return paging

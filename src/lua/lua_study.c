@@ -11,7 +11,6 @@
  * lua/vmem/paging.lua checks and documents what comes in here. */
 #include "lua_study.h"
 
-#include "../study/run.h"
 #include "callback.h"
 #include "lua_trace.h"
 
@@ -52,18 +51,47 @@ static int refs_gc(lua_State *L)
 static int refs_open(lua_State *L)
 {
     lua_Integer bits = luaL_checkinteger(L, 2);
+    lua_Integer rate = luaL_optinteger(L, 4, STUDY_HASHES), most = luaL_optinteger(L, 5, 0);
     luaL_argcheck(L, bits >= 0 && bits < 64, 2, "a page has 2^0 to 2^63 bytes");
+    luaL_argcheck(L, rate > 0 && rate <= STUDY_HASHES, 4, "a rate is 1 to 2^24");
+    luaL_argcheck(L, most >= 0, 5, "pages: 0 or more");
+    study_refs_options o = {.page_bits = (unsigned)bits,
+                            .apart = lua_toboolean(L, 3),
+                            .rate = (uint32_t)rate,
+                            .most_pages = (size_t)most};
     vm_host host = lua_host(L);
     vm_error e;
     lua_refs *r = lua_newuserdatauv(L, sizeof *r, 1);
     memset(r, 0, sizeof *r);
     luaL_setmetatable(L, STUDY_REFS_NAME);
-    r->refs = study_refs_new(&host, (unsigned)bits, lua_toboolean(L, 3), &e);
+    r->refs = study_refs_new(&host, &o, &e);
     if (!r->refs)
         return lua_raise(L, &e);
     r->cursor = lua_trace_cursor(L, 1);
     lua_setiuservalue(L, -2, 1);
     return 1;
+}
+
+/* refs:part(rate, pages, group, groups) -> a sample: of so many of 2^24 hashes, or the
+ * most that keep so many pages; the group-th (from 0) of so many equal parts of them */
+static int refs_part(lua_State *L)
+{
+    const study_refs *from = lua_study_refs(L, 1);
+    lua_Integer rate = luaL_checkinteger(L, 2), most = luaL_checkinteger(L, 3);
+    lua_Integer group = luaL_optinteger(L, 4, 0), groups = luaL_optinteger(L, 5, 1);
+    luaL_argcheck(L, rate > 0 && most >= 0, 2, "a rate from 1, or a number of pages");
+    luaL_argcheck(L, group >= 0 && group < groups && groups <= 64, 4, "a group below 64");
+    uint32_t of = rate < from->rate ? (uint32_t)rate : from->rate;
+    if (most > 0)
+        of = study_refs_rate(from, (size_t)most);
+    uint32_t first = (uint32_t)((uint64_t)of * (uint64_t)group / (uint64_t)groups);
+    uint32_t last = (uint32_t)((uint64_t)of * (uint64_t)(group + 1) / (uint64_t)groups);
+    vm_error e;
+    lua_refs *r = lua_newuserdatauv(L, sizeof *r, 1);
+    memset(r, 0, sizeof *r);
+    luaL_setmetatable(L, STUDY_REFS_NAME);
+    r->refs = study_refs_part(from, from->least + first, last > first ? last - first : 1, &e);
+    return r->refs ? 1 : lua_raise(L, &e);
 }
 
 static int refs_read(lua_State *L)
@@ -105,8 +133,11 @@ static void study_field(lua_State *L, const char *name, uint64_t x)
 static int refs_facts(lua_State *L)
 {
     const study_refs *r = lua_study_refs(L, 1);
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 8);
     study_field(L, "refs", r->count);
+    study_field(L, "all", r->all);
+    lua_pushnumber(L, (lua_Number)r->rate / STUDY_HASHES);
+    lua_setfield(L, -2, "rate");
     study_field(L, "pages", r->pages);
     study_field(L, "page", UINT64_C(1) << r->page_bits);
     lua_pushboolean(L, r->writes);
@@ -184,16 +215,15 @@ static int study_policy(lua_State *L)
     return 1;
 }
 
-/* The policy in field "policy" of the table at `idx`, a text. */
-static void run_policy(lua_State *L, int idx, study_run_options *o)
+void lua_study_policy(lua_State *L, int idx, study_refs *refs, policy_choice *out)
 {
     vm_error e;
     lua_getfield(L, idx, "policy");
-    if (policy_read(luaL_checkstring(L, -1), STUDY_POLICIES, &o->policy, &e) != VM_OK)
+    if (policy_read(luaL_checkstring(L, -1), STUDY_POLICIES, out, &e) != VM_OK)
         lua_raise(L, &e);
-    lua_getfield(L, idx, "seed");
-    o->seed = (uint64_t)luaL_optinteger(L, -1, 1);
-    lua_pop(L, 2);
+    if (out->cls->serves == POLICY_STUDIES && study_refs_next(refs, &e) != VM_OK)
+        lua_raise(L, &e);
+    lua_pop(L, 1);
 }
 
 /* The list in field "frames", in scratch memory that Lua collects. */
@@ -220,7 +250,9 @@ static int run_open(lua_State *L)
     study_run_options o;
     memset(&o, 0, sizeof o);
     lua_settop(L, 2);
-    run_policy(L, 2, &o);
+    lua_study_policy(L, 2, refs, &o.policy);
+    lua_getfield(L, 2, "seed");
+    o.seed = (uint64_t)luaL_optinteger(L, -1, 1);
     run_frames(L, 2, &o);
     luaL_argcheck(L, o.pools == 1 || o.pools == refs->processes, 2,
                   "frames: a number for all, or one for each process");
@@ -236,8 +268,6 @@ static int run_open(lua_State *L)
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
     callback_enter(L);
-    if (o.policy.cls->serves == POLICY_STUDIES && study_refs_next(refs, &e) != VM_OK)
-        return lua_raise(L, &e);
     if (study_run_new(&host, refs, &o, &r->run, &e) != VM_OK)
         return callback_raise(L, &e);
     return 1;
@@ -264,16 +294,21 @@ static int run_step(lua_State *L)
     return 2;
 }
 
+void lua_study_counts(lua_State *L, const study_counts *c)
+{
+    lua_createtable(L, 0, 8);
+    study_field(L, "misses", c->misses);
+    study_field(L, "cold", c->cold);
+    study_field(L, "evictions", c->evictions);
+    study_field(L, "writebacks", c->writebacks);
+}
+
 static int run_result(lua_State *L)
 {
     const study_run *r = lua_run_check(L)->run;
     lua_createtable(L, (int)r->refs->processes, 0);
     for (size_t i = 0; i < r->refs->processes; i++) {
-        lua_createtable(L, 0, 4);
-        study_field(L, "misses", r->counts[i].misses);
-        study_field(L, "cold", r->counts[i].cold);
-        study_field(L, "evictions", r->counts[i].evictions);
-        study_field(L, "writebacks", r->counts[i].writebacks);
+        lua_study_counts(L, &r->counts[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return 1;
@@ -289,7 +324,7 @@ static int run_log(lua_State *L)
 
 /* -------------------------------------------------------------------------------------- */
 
-static void study_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
+void lua_study_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
 {
     luaL_newmetatable(L, name);
     lua_pushcfunction(L, gc);
@@ -304,9 +339,13 @@ static void study_class(lua_State *L, const char *name, const luaL_Reg *methods,
 
 void lua_open_study(lua_State *L)
 {
-    static const luaL_Reg refs_methods[] = {{"read", refs_read},     {"facts", refs_facts},
-                                            {"words", refs_words},   {"numbers", refs_numbers},
-                                            {"owners", refs_owners}, {NULL, NULL}};
+    static const luaL_Reg refs_methods[] = {{"read", refs_read},
+                                            {"facts", refs_facts},
+                                            {"words", refs_words},
+                                            {"numbers", refs_numbers},
+                                            {"owners", refs_owners},
+                                            {"part", refs_part},
+                                            {NULL, NULL}};
     static const luaL_Reg run_methods[] = {{"step", run_step},
                                            {"result", run_result},
                                            {"log", run_log},
@@ -317,6 +356,8 @@ void lua_open_study(lua_State *L)
                                          {"study_policy", study_policy},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    study_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
-    study_class(L, STUDY_RUN_NAME, run_methods, run_close);
+    lua_study_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
+    lua_study_class(L, STUDY_RUN_NAME, run_methods, run_close);
+    lua_open_curve(L);
+    lua_open_sweep(L);
 }

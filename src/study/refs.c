@@ -3,7 +3,7 @@
 #define REFS_MOST  (UINT32_MAX - 0xffffu)
 #define REFS_BATCH 64 /* pages looked up at once: the host fetches their entries together */
 
-study_refs *study_refs_new(const vm_host *host, unsigned page_bits, bool apart, vm_error *e)
+study_refs *study_refs_new(const vm_host *host, const study_refs_options *o, vm_error *e)
 {
     study_refs *r = host_zalloc(host, sizeof *r);
     if (!r) {
@@ -11,8 +11,10 @@ study_refs *study_refs_new(const vm_host *host, unsigned page_bits, bool apart, 
         return NULL;
     }
     r->host = *host;
-    r->page_bits = page_bits;
-    r->apart = apart;
+    r->page_bits = o->page_bits;
+    r->apart = o->apart;
+    r->rate = o->rate;
+    r->most_pages = o->most_pages;
     return r;
 }
 
@@ -86,18 +88,22 @@ static size_t refs_hash(uint64_t number, uint32_t owner)
     return (size_t)(x ^ x >> 32);
 }
 
-/* Room for `more` further pages, with a table at most two thirds full. */
-static vm_status refs_reserve(study_refs *r, size_t more, vm_error *e)
+/* What decides whether a page is in a sample: independent of where it lies in the table. */
+static uint32_t refs_sample_hash(uint64_t number, uint32_t owner)
 {
-    size_t need = r->pages + more;
-    if (need > STUDY_PAGE)
-        return vm_fail(e, VM_INVALID, "the trace touches more than %u pages", STUDY_PAGE);
-    if (!host_grow(&r->host, (void **)&r->number, &r->number_cap, need, sizeof *r->number) ||
-        !host_grow(&r->host, (void **)&r->owner, &r->owner_cap, need, sizeof *r->owner))
-        return vm_fail_nomem(e, "the pages of a reference string");
-    if (need * 3 <= r->table_size * 2)
-        return VM_OK;
-    size_t size = r->table_size ? r->table_size * 2 : 256;
+    uint64_t x = number + (uint64_t)owner * UINT64_C(0xd1342543de82ef95);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((x ^ x >> 31) >> 40);
+}
+
+static bool refs_in(uint64_t number, uint32_t owner, uint32_t least, uint32_t rate)
+{
+    return refs_sample_hash(number, owner) - least < rate;
+}
+
+static vm_status refs_table(study_refs *r, size_t size, vm_error *e)
+{
     study_entry *t = host_zalloc(&r->host, size * sizeof *t);
     if (!t)
         return vm_fail_nomem(e, "the pages of a reference string");
@@ -111,6 +117,20 @@ static vm_status refs_reserve(study_refs *r, size_t more, vm_error *e)
     r->table = t;
     r->table_size = size;
     return VM_OK;
+}
+
+/* Room for `more` further pages, with a table at most two thirds full. */
+static vm_status refs_reserve(study_refs *r, size_t more, vm_error *e)
+{
+    size_t need = r->pages + more;
+    if (need > STUDY_PAGE)
+        return vm_fail(e, VM_INVALID, "the trace touches more than %u pages", STUDY_PAGE);
+    if (!host_grow(&r->host, (void **)&r->number, &r->number_cap, need, sizeof *r->number) ||
+        !host_grow(&r->host, (void **)&r->owner, &r->owner_cap, need, sizeof *r->owner))
+        return vm_fail_nomem(e, "the pages of a reference string");
+    if (need * 3 <= r->table_size * 2)
+        return VM_OK;
+    return refs_table(r, r->table_size ? r->table_size * 2 : 256, e);
 }
 
 /* A reference whose page is not looked up yet. */
@@ -155,6 +175,35 @@ static vm_status refs_flush(study_refs *r, const refs_want *w, size_t n, vm_erro
     return VM_OK;
 }
 
+static vm_status refs_shrink(study_refs *r, vm_error *e);
+
+/* The pages that one access touches. */
+static vm_status refs_access(study_refs *r, const access_record *a, uint32_t owner, refs_want *w,
+                             size_t *n, vm_error *e)
+{
+    uint32_t write = a->kind >= ACCESS_STORE ? STUDY_WRITE : 0;
+    uint64_t number = a->addr >> r->page_bits;
+    /* An access does not go round the end of the address space. */
+    uint64_t last = a->size - 1 <= UINT64_MAX - a->addr ? a->addr + a->size - 1 : UINT64_MAX;
+    last >>= r->page_bits;
+    for (;; number++) {
+        r->all++;
+        if (r->rate == STUDY_HASHES || refs_in(number, owner, r->least, r->rate)) {
+            w[(*n)++] = (refs_want){number, refs_hash(number, owner), owner, write};
+            r->writes = r->writes || write;
+        }
+        vm_status s = VM_OK;
+        if (*n == REFS_BATCH) {
+            s = refs_flush(r, w, *n, e);
+            *n = 0;
+        }
+        if (s == VM_OK && r->most_pages && r->pages / 2 > r->most_pages && *n == 0)
+            s = refs_shrink(r, e);
+        if (number == last || s != VM_OK)
+            return s;
+    }
+}
+
 vm_status study_refs_add(study_refs *r, const trace_block *b, vm_error *e)
 {
     refs_want w[REFS_BATCH];
@@ -172,37 +221,160 @@ vm_status study_refs_add(study_refs *r, const trace_block *b, vm_error *e)
             s = refs_process(r, a->task, &owner, e);
             task = a->task;
         }
-        uint32_t write = a->kind >= ACCESS_STORE ? STUDY_WRITE : 0;
-        r->writes = r->writes || write;
-        uint64_t number = a->addr >> r->page_bits;
-        /* An access may not go round the end of the address space. */
-        uint64_t last = a->size - 1 <= UINT64_MAX - a->addr ? a->addr + a->size - 1 : UINT64_MAX;
-        last >>= r->page_bits;
-        for (; s == VM_OK; number++) {
-            w[n++] = (refs_want){number, refs_hash(number, owner), owner, write};
-            if (n == REFS_BATCH) {
-                s = refs_flush(r, w, n, e);
-                n = 0;
-            }
-            if (number == last)
-                break;
-        }
+        if (s == VM_OK)
+            s = refs_access(r, a, owner, w, &n, e);
     }
     return s == VM_OK && n > 0 ? refs_flush(r, w, n, e) : s;
 }
 
-vm_status study_refs_end(study_refs *r, vm_error *e)
+/* Behind the last reference: what is read ahead. */
+static vm_status refs_pad(study_refs *r, vm_error *e)
 {
     if (!host_grow(&r->host, (void **)&r->refs, &r->ref_cap, r->count + STUDY_AHEAD,
                    sizeof *r->refs))
         return vm_fail_nomem(e, "a reference string");
     memset(r->refs + r->count, 0, STUDY_AHEAD * sizeof *r->refs);
+    return VM_OK;
+}
+
+vm_status study_refs_end(study_refs *r, vm_error *e)
+{
+    vm_status s = VM_OK;
+    if (r->most_pages && r->pages > r->most_pages)
+        s = refs_shrink(r, e);
+    if (s == VM_OK)
+        s = refs_pad(r, e);
+    if (s != VM_OK)
+        return s;
     host_free(&r->host, r->table, r->table_size * sizeof *r->table);
     r->table = NULL;
     r->table_size = 0;
     r->ended = true;
     return VM_OK;
 }
+
+/* --- samples -------------------------------------------------------------------------- */
+
+uint32_t study_refs_rate(const study_refs *r, size_t most_pages)
+{
+    uint32_t rate = 0;
+    size_t left = most_pages;
+    /* Twelve bits of the hash at a time: the digit whose pages are too many, then the next. */
+    for (unsigned shift = 12;; shift = 0) {
+        size_t count[4096] = {0};
+        uint32_t digit = 0;
+        for (size_t p = 0; p < r->pages; p++) {
+            uint32_t h = refs_sample_hash(r->number[p], r->owner[p]) - r->least;
+            if (shift == 12 || h >> 12 == rate >> 12)
+                count[h >> shift & 4095]++;
+        }
+        for (; digit < 4096 && count[digit] <= left; digit++)
+            left -= count[digit];
+        rate += digit << shift;
+        if (shift == 0 || rate >= r->rate)
+            break;
+    }
+    rate = rate < r->rate ? rate : r->rate;
+    return rate ? rate : 1;
+}
+
+/* Keep the references to pages with these hashes, of `from` (which may be `r` itself):
+ * numbers stay in the order of first references. `map`: room for a word a page. */
+static vm_status refs_filter(study_refs *r, const study_refs *from, uint32_t least, uint32_t rate,
+                             uint32_t *map, uint64_t *kept, vm_error *e)
+{
+    size_t n = 0, pages = 0;
+    for (size_t p = 0; p < from->pages; p++)
+        if (refs_in(from->number[p], from->owner[p], least, rate)) {
+            kept[p / 64] |= UINT64_C(1) << p % 64;
+            map[p] = (uint32_t)pages++;
+        }
+    if (!host_grow(&r->host, (void **)&r->number, &r->number_cap, pages, sizeof *r->number) ||
+        !host_grow(&r->host, (void **)&r->owner, &r->owner_cap, pages, sizeof *r->owner))
+        return vm_fail_nomem(e, "a sample of a reference string");
+    uint32_t any = 0;
+    for (size_t at = 0; at < from->count;) {
+        size_t end = from->count - at < TRACE_BLOCK ? from->count : at + TRACE_BLOCK;
+        if (r != from &&
+            !host_grow(&r->host, (void **)&r->refs, &r->ref_cap, n + (end - at), sizeof *r->refs))
+            return vm_fail_nomem(e, "a sample of a reference string");
+        for (; at < end; at++) {
+            uint32_t word = from->refs[at], page = word & STUDY_PAGE;
+            r->refs[n] = word;
+            n += kept[page / 64] >> page % 64 & 1;
+        }
+    }
+    for (size_t i = 0; i < r->processes; i++)
+        r->process[i].refs = r->process[i].pages = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t page = r->refs[i] & STUDY_PAGE;
+        any |= r->refs[i];
+        r->process[from->owner[page]].refs++;
+        r->refs[i] = map[page] | (r->refs[i] & STUDY_WRITE);
+    }
+    for (size_t p = 0; p < from->pages; p++)
+        if (kept[p / 64] >> p % 64 & 1) {
+            r->process[from->owner[p]].pages++;
+            r->number[map[p]] = from->number[p];
+            r->owner[map[p]] = from->owner[p];
+        }
+    r->writes = any >= STUDY_WRITE;
+    r->count = n;
+    r->pages = pages;
+    r->least = least;
+    r->rate = rate;
+    return VM_OK;
+}
+
+static vm_status refs_keep(study_refs *r, const study_refs *from, uint32_t least, uint32_t rate,
+                           vm_error *e)
+{
+    size_t pages = from->pages, words = pages / 64 + 1;
+    uint32_t *map = host_alloc(&r->host, pages * sizeof *map);
+    uint64_t *kept = host_zalloc(&r->host, words * sizeof *kept);
+    vm_status s = map && kept ? refs_filter(r, from, least, rate, map, kept, e)
+                              : vm_fail_nomem(e, "a sample of a reference string");
+    host_free(&r->host, map, pages * sizeof *map);
+    host_free(&r->host, kept, words * sizeof *kept);
+    return s;
+}
+
+/* Lower the rate until most_pages are kept. (The paper gives up the page with the
+ * greatest hash as soon as there is one too many, and cannot take back what it has
+ * counted of it; here the references are still there, so that the sample is the one
+ * of the final rate.) */
+static vm_status refs_shrink(study_refs *r, vm_error *e)
+{
+    vm_status s = refs_keep(r, r, r->least, study_refs_rate(r, r->most_pages), e);
+    return s == VM_OK ? refs_table(r, r->table_size, e) : s;
+}
+
+study_refs *study_refs_part(const study_refs *from, uint32_t least, uint32_t rate, vm_error *e)
+{
+    study_refs_options o = {.page_bits = from->page_bits, .apart = from->apart, .rate = rate};
+    study_refs *r = study_refs_new(&from->host, &o, e);
+    if (!r)
+        return NULL;
+    r->all = from->all;
+    r->ended = true;
+    vm_status s = VM_OK;
+    if (host_grow(&r->host, (void **)&r->process, &r->process_cap, from->processes,
+                  sizeof *r->process)) {
+        memcpy(r->process, from->process, from->processes * sizeof *r->process);
+        r->processes = from->processes;
+        s = refs_keep(r, from, least, rate, e);
+    } else {
+        s = vm_fail_nomem(e, "a sample of a reference string");
+    }
+    if (s == VM_OK)
+        s = refs_pad(r, e);
+    if (s == VM_OK)
+        return r;
+    study_refs_free(r);
+    return NULL;
+}
+
+/* --- the future ------------------------------------------------------------------------- */
 
 vm_status study_refs_next(study_refs *r, vm_error *e)
 {

@@ -10,6 +10,10 @@
  * Events make no references: a thread shares its creator's pages, any other task
  * is a process with pages of its own, and nothing is ever unmapped.
  *
+ * A sample of a trace holds the references to some of its pages, chosen by a hash of
+ * the page: all references to a page, or none. `rate` of all hash values choose it.
+ * Source: Waldspurger et al., "Efficient MRC construction with SHARDS", 2015.
+ *
  * Units: positions count references, from 0 on; a page's number in the trace is
  * its address divided by the page size.
  * Invariant: equal (process, number) exactly where the dense number is equal.
@@ -22,6 +26,8 @@
 #define STUDY_WRITE 0x80000000u
 #define STUDY_PAGE  0x7fffffffu /* the mask of a page's number */
 #define STUDY_NEVER UINT32_MAX  /* in next_use: no further reference */
+
+#define STUDY_HASHES (1u << 24) /* hash values of pages are below it */
 
 /* References read ahead of the one that is served, so that what is known of
  * their pages is on its way into the host's cache. The array of words is longer
@@ -43,6 +49,10 @@ typedef struct study_entry {
 
 typedef struct study_refs {
     vm_host host;
+    uint32_t rate;      /* of STUDY_HASHES; all of them: no sample */
+    uint32_t least;     /* pages have hashes from `least` to least + rate - 1 */
+    size_t most_pages;  /* the rate falls so that no more are kept; 0: it is fixed */
+    uint64_t all;       /* references of the whole trace */
     unsigned page_bits; /* log2 of the page size in bytes */
     bool apart;         /* tasks are processes; else all share one space */
     bool ended;         /* the whole trace is here */
@@ -61,8 +71,15 @@ typedef struct study_refs {
     uint32_t *next_use; /* by reference: position of the page's next one; NULL: not asked for */
 } study_refs;
 
-/* An empty string. `page_bits` below 64; `apart`: tasks have pages of their own. */
-study_refs *study_refs_new(const vm_host *host, unsigned page_bits, bool apart, vm_error *e);
+typedef struct study_refs_options {
+    unsigned page_bits; /* below 64 */
+    bool apart;         /* tasks have pages of their own */
+    uint32_t rate;      /* of a sample, 1 .. STUDY_HASHES */
+    size_t most_pages;  /* of a sample; 0: as many as there are */
+} study_refs_options;
+
+/* An empty string. */
+study_refs *study_refs_new(const vm_host *host, const study_refs_options *o, vm_error *e);
 void study_refs_free(study_refs *r); /* NULL is fine */
 
 /* Append the references of a block. VM_INVALID where there are more references
@@ -71,6 +88,12 @@ vm_status study_refs_add(study_refs *r, const trace_block *b, vm_error *e);
 
 /* The trace has ended: frees what only adding needs. */
 vm_status study_refs_end(study_refs *r, vm_error *e);
+
+/* A sample of a whole string: its pages with hashes from `least` on, `rate` of them. */
+study_refs *study_refs_part(const study_refs *from, uint32_t least, uint32_t rate, vm_error *e);
+
+/* The greatest rate that keeps no more than so many pages (1 at least). */
+uint32_t study_refs_rate(const study_refs *r, size_t most_pages);
 
 /* Fill r->next_use, once: one pass from the end, 4 bytes a reference. */
 vm_status study_refs_next(study_refs *r, vm_error *e);

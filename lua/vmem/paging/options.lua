@@ -31,13 +31,20 @@ local kinds = {
     end
     return list
   end,
+  threads = function(v)
+    local n = math.type(v) and math.tointeger(v)
+    return n and n >= 0 and n <= 1024 and n or nil
+  end,
+  rate = function(v) return math.type(v) and v > 0 and v <= 1 and v or nil end,
+  list = function(v) return type(v) == "table" and #v > 0 and v or nil end,
   any = function(v) return v end,
 }
 
 local takes = {
   count = "a whole number from 1", integer = "a whole number", number = "a number above 0", bool = "true or false",
   callable = "a function", bytes = "a power of two, or a text such as \"4KiB\"", scope = "\"global\" or \"local\"",
-  counts = "a whole number from 1, or a list of them",
+  counts = "a whole number from 1, or a list of them", threads = "a whole number from 0 to 1024",
+  rate = "a number above 0, 1 at the most", list = "a list that is not empty",
 }
 
 --- Check a call's options against its rows of { name, kind, default }.

@@ -7,8 +7,10 @@ local text = require "vmem.text"
 local refs = {}
 
 ---@class vmem.References
----@field refs integer number of references
----@field pages integer different pages
+---@field refs integer number of references that are kept
+---@field pages integer different pages among them
+---@field all integer references of the whole trace
+---@field rate number share of all pages' hashes that is kept; 1: no sample
 ---@field page integer bytes of a page
 ---@field writes boolean does any reference write?
 ---@field processes { task: integer, refs: integer, pages: integer }[]
@@ -17,27 +19,48 @@ References.__index = References
 
 local STEP = 1 << 22 -- records between two calls of a progress function
 
---- Decode a trace; a reference string stays as it is.
----@param trace vmem.trace|vmem.References
----@param page integer bytes, a power of two
----@param apart boolean tasks have pages of their own
----@param progress? fun(done: integer)
----@return vmem.References
-function refs.decode(trace, page, apart, progress)
-  if getmetatable(trace) == References then return trace end
-  local bits = 0
-  while 1 << bits ~= page do bits = bits + 1 end
-  local raw = core.study_refs(trace, bits, apart)
-  local ended
-  repeat
-    local done
-    done, ended = raw:read(STEP)
-    if progress and not ended then progress(done) end
-  until ended
+local HASHES <const> = 1 << 24 -- a rate is so many of these
+
+local function new(raw)
   local self = raw:facts()
   self._core = raw
   return setmetatable(self, References)
 end
+
+---@class vmem.DecodeOptions
+---@field trace vmem.trace|vmem.References
+---@field page? integer|string bytes of a page, a power of two; 4096
+---@field processes? boolean each process has pages of its own (true), or all share one space
+---@field sample? number share of the pages whose references are kept
+---@field sample_pages? integer keep the references to so many pages at the most
+---@field progress? fun(done: integer, all: integer?) called now and then
+
+local function rate(o) return math.max(1, math.floor((o.sample or 1) * HASHES + 0.5)) end
+
+--- Decode a trace, or take a sample of a reference string; without a sample a reference
+--- string stays as it is.
+---@param o table checked options
+---@return vmem.References
+function refs.decode(o)
+  if getmetatable(o.trace) == References then
+    if not o.sample and not o.sample_pages then return o.trace end
+    return new(o.trace._core:part(rate(o), o.sample_pages or 0))
+  end
+  local bits = 0
+  while 1 << bits ~= o.page do bits = bits + 1 end
+  local raw = core.study_refs(o.trace, bits, o.processes, rate(o), o.sample_pages)
+  local ended
+  repeat
+    local done
+    done, ended = raw:read(STEP)
+    if o.progress and not ended then o.progress(done) end
+  until ended
+  return new(raw)
+end
+
+--- The k-th of n equal parts of a sample, by the hashes of its pages.
+---@return vmem.References
+function References:_part(k, n) return new(self._core:part(HASHES, 0, k - 1, n)) end
 
 --- Is it one?
 function refs.is(v) return getmetatable(v) == References end
@@ -75,8 +98,9 @@ end
 function References:__len() return self.refs end
 
 function References:__tostring()
-  return ("reference string (%s to %s of %s%s)"):format(text.count(self.refs, "reference"),
+  return ("reference string (%s to %s of %s%s%s)"):format(text.count(self.refs, "reference"),
     text.count(self.pages, "page"), text.bytes(self.page),
+    self.rate < 1 and (", a sample of %s"):format(text.number(self.all)) or "",
     #self.processes > 1 and (", %d processes"):format(#self.processes) or "")
 end
 
