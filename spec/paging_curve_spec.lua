@@ -41,7 +41,7 @@ end
 -- several times.
 function TestPagingCurve:testManyReferencesAgainstAStack()
     local list = workloads.zipf(20000, 300, 5)
-    local stack, distances, place = {}, {}, {}
+    local stack, distances = {}, {}
     for _, page in ipairs(list) do
         local at
         for k = 1, #stack do
@@ -52,7 +52,6 @@ function TestPagingCurve:testManyReferencesAgainstAStack()
             table.remove(stack, at)
         end
         table.insert(stack, 1, page)
-        place[page] = true
     end
     local c = paging.curve({ trace = vmem.trace.pages(list) })
     local misses = #list

@@ -181,6 +181,38 @@ function TestPagingRun:testLocalScope()
     lu.assertEquals({ shared.processes[1].frames, shared.processes[2].frames, shared.processes[3].frames }, { 6, 6, 5 })
 end
 
+-- The quicker ways count what the driven policies do, of each process, at every size.
+function TestPagingRun:testShortcutsChangeNothing()
+    local seed = tonumber(os.getenv("SEED")) or 5
+    local next = seed
+    local function below(n)
+        next = (next * 1103515245 + 12345) & 0x7fffffff
+        return (next >> 8) % n
+    end
+    for round = 1, 25 do
+        local pages, processes, list = 1 + below(40), 1 + below(4), {}
+        for i = 1, 1 + below(400) do
+            local page = below(2) == 0 and below(pages) or below(1 + pages // 4)
+            list[i] = { below(3) == 0 and "store" or "load", page * 4096, 1, below(processes) }
+        end
+        local r = vmem.paging.decode({ trace = vmem.trace.new(list) })
+        for _, policy in ipairs({ "fifo", "clock", "clock:enter=0", "lru", "opt" }) do
+            for n = 1, r.pages + 1 do
+                local a = vmem.paging.run({ trace = r, frames = n, policy = policy })
+                local b = vmem.paging.run({ trace = r, frames = n, policy = policy, shortcuts = false })
+                for i, p in ipairs(a.processes) do
+                    for _, c in ipairs({ "misses", "cold", "evictions", "writebacks" }) do
+                        if p[c] ~= b.processes[i][c] then
+                            lu.fail(("seed %d, round %d: %s of %s with %d frames: %d, but driven %d"):format(seed, round,
+                                c, policy, n, p[c], b.processes[i][c]))
+                        end
+                    end
+                end
+            end
+        end
+    end
+end
+
 function TestPagingRun:testWrongUse()
     local t = pages(BELADY)
     local function fails(options, text)

@@ -80,6 +80,7 @@
 #include "trace/live.c"
 #include "trace/replay.c"
 #include "study/refs.c"
+#include "study/quick.c"
 #include "study/run.c"
 #include "study/sweep.c"
 #include "study/curve.c"

@@ -125,7 +125,7 @@ end
 local STEP = 1 << 22 -- references between two calls of a progress function
 
 local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "scope", "scope", "global" },
-  { "dirty", "bool", true }, { "log", "bool", false }, { "seed", "integer", 1 } }
+  { "dirty", "bool", true }, { "log", "bool", false }, { "seed", "integer", 1 }, { "shortcuts", "bool", true } }
 
 ---@class vmem.PagingRunOptions
 ---@field trace vmem.trace|vmem.References
@@ -137,6 +137,7 @@ local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "s
 ---@field dirty? boolean false: do not count write-backs
 ---@field log? boolean keep every step
 ---@field seed? integer of random policies; 1
+---@field shortcuts? boolean false: drive the policy although there is a quicker way to the same counts
 ---@field progress? fun(done: integer, all: integer?) called now and then
 
 --- Count what one policy does with a number of frames.
@@ -149,7 +150,7 @@ function paging.run(t)
   local r = decode("paging.run", o)
   local pools = share("paging.run", o.frames, o.scope, r)
   local raw <close> = core.study_run(r._core, { policy = policy, frames = pools, seed = o.seed, dirty = o.dirty,
-    log = o.log })
+    log = o.log, plain = not o.shortcuts })
   local done, ended
   repeat
     done, ended = raw:step(STEP)

@@ -260,6 +260,8 @@ static int run_open(lua_State *L)
     o.dirty = lua_toboolean(L, -1);
     lua_getfield(L, 2, "log");
     o.log = lua_toboolean(L, -1);
+    lua_getfield(L, 2, "plain");
+    o.plain = lua_toboolean(L, -1);
     vm_host host = lua_host(L);
     vm_error e;
     lua_run *r = lua_newuserdatauv(L, sizeof *r, 2);

@@ -1,6 +1,4 @@
-#include "run.h"
-
-#include <inttypes.h>
+#include "quick.h"
 
 static bool run_dirty(void *ud, uint32_t slot)
 {
@@ -30,6 +28,21 @@ static vm_status run_pool(study_run *r, study_pool *mem, const study_run_options
     return s == VM_OK && mem->room > 0 ? policy_reserve(mem->policy, mem->room, e) : s;
 }
 
+static vm_status run_pools(study_run *r, const study_run_options *o, vm_error *e)
+{
+    r->where = host_zalloc(&r->host, r->refs->pages * sizeof *r->where);
+    r->pool = host_zalloc(&r->host, o->pools * sizeof *r->pool);
+    r->pools = r->pool ? o->pools : 0;
+    if (o->log)
+        r->log = host_alloc(&r->host, r->refs->count * sizeof *r->log);
+    vm_status s = VM_OK;
+    if (!r->where || !r->pool || (o->log && !r->log))
+        s = vm_fail_nomem(e, "a paging study");
+    for (size_t i = 0; i < r->pools && s == VM_OK; i++)
+        s = run_pool(r, &r->pool[i], o, i, e);
+    return s;
+}
+
 vm_status study_run_new(const vm_host *host, const study_refs *refs, const study_run_options *o,
                         study_run **out, vm_error *e)
 {
@@ -41,17 +54,14 @@ vm_status study_run_new(const vm_host *host, const study_refs *refs, const study
     r->refs = refs;
     r->future = (policy_future){.next_use = refs->next_use, .count = refs->count};
     r->dirty = o->dirty && refs->writes;
-    r->where = host_zalloc(host, refs->pages * sizeof *r->where);
     r->counts = host_zalloc(host, refs->processes * sizeof *r->counts);
-    r->pool = host_zalloc(host, o->pools * sizeof *r->pool);
-    r->pools = r->pool ? o->pools : 0;
-    if (o->log)
-        r->log = host_alloc(host, refs->count * sizeof *r->log);
-    vm_status s = VM_OK;
-    if (!r->where || !r->counts || !r->pool || (o->log && !r->log))
-        s = vm_fail_nomem(e, "a paging study");
-    for (size_t i = 0; i < r->pools && s == VM_OK; i++)
-        s = run_pool(r, &r->pool[i], o, i, e);
+    vm_status s = r->counts ? VM_OK : vm_fail_nomem(e, "a paging study");
+    if (s == VM_OK && o->pools == 1 && !o->log && !o->plain) {
+        uint64_t room = o->frames[0] < refs->pages ? o->frames[0] : refs->pages;
+        s = study_quick_new(r, &o->policy, (uint32_t)room, &r->quick, e);
+    }
+    if (s == VM_OK && !r->quick)
+        s = run_pools(r, o, e);
     if (s != VM_OK) {
         study_run_free(r);
         return s;
@@ -65,6 +75,7 @@ void study_run_free(study_run *r)
     if (!r)
         return;
     vm_host host = r->host;
+    study_quick_free(r->quick);
     for (size_t i = 0; i < r->pools; i++) {
         policy_delete(r->pool[i].policy);
         host_free(&host, r->pool[i].page_in, r->pool[i].room * sizeof *r->pool[i].page_in);
@@ -127,6 +138,10 @@ vm_status study_run_to(study_run *r, size_t until, vm_error *e)
         return vm_fail(e, VM_INVALID, "this study has failed before");
     if (until > refs->count)
         until = refs->count;
+    if (r->quick) {
+        study_quick_to(r->quick, until);
+        return VM_OK;
+    }
     for (; r->future.at < until; r->future.at++) {
         uint32_t word = refs->refs[r->future.at], page = word & STUDY_PAGE;
         uint32_t write = (word & writes) >> 31;

@@ -23,6 +23,7 @@ typedef struct study_run_options {
     size_t pools;           /* 1: global; else one for each process */
     bool dirty;             /* count write-backs */
     bool log;               /* keep what happened at each reference */
+    bool plain;             /* drive the policy although there is a quicker way */
 } study_run_options;
 
 /* Of one process: of its references, and of its pages that were evicted. */
@@ -41,7 +42,8 @@ typedef struct study_pool {
 
 typedef struct study_run {
     vm_host host;
-    const study_refs *refs; /* the caller's, whole, unchanged while this lives */
+    const study_refs *refs;    /* the caller's, whole, unchanged while this lives */
+    struct study_quick *quick; /* NULL: the pools' policies are driven */
     study_pool *pool;
     size_t pools;
     bool dirty;

@@ -64,8 +64,8 @@ function Curve:misses(n)
   local m = self._of(n)
   if not m then
     local sizes = table.concat(self.sizes, ", ")
-    error(("misses: %d frames were not measured, only %s"):format(n, #sizes < 200 and sizes or sizes:sub(1, 197) .. "..."),
-      2)
+    if #sizes > 200 then sizes = sizes:sub(1, 197) .. "..." end
+    error(("misses: %d frames were not measured, only %s"):format(n, sizes), 2)
   end
   return m
 end
@@ -161,8 +161,8 @@ end
 ---@return string
 function Curve:svg(t)
   t = t or {}
-  return plot.lines { title = t.title or ("Miss ratio, %s"):format(self.policy), x = "frames", y = "misses per reference",
-    logx = t.log, series = { series(self) }, mark = { (self:knee()), "knee" } }
+  return plot.lines { title = t.title or ("Miss ratio, %s"):format(self.policy), logx = t.log,
+    x = "frames", y = "misses per reference", series = { series(self) }, mark = { (self:knee()), "knee" } }
 end
 
 return curve

@@ -9,7 +9,9 @@ local W, H, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 76, 170, 34, 52
 local COLOURS = { "#1b6ca8", "#c8553d", "#2e8b57", "#8e5ea2", "#b8860b", "#4f5d75", "#d1495b", "#00798c", "#6a994e",
   "#7f4f24" }
 
-local function escape(s) return (s:gsub("[&<>\"]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" })) end
+local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
+
+local function escape(s) return (s:gsub("[&<>\"]", entities)) end
 
 -- 1, 2, 5 times powers of ten that cut `span` into some five parts.
 local function step(span)
@@ -41,7 +43,8 @@ function plot.lines(t)
   local function px(x) return LEFT + fx(x) * (W - LEFT - RIGHT) end
   local function py(y) return H - BOTTOM - y / y1 * (H - TOP - BOTTOM) end
   local out = { ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" '
-    .. 'font-family="sans-serif" font-size="12">'):format(W, H, W, H), '<rect width="100%" height="100%" fill="white"/>' }
+    .. 'font-family="sans-serif" font-size="12">'):format(W, H, W, H),
+    '<rect width="100%" height="100%" fill="white"/>' }
   local function put(s, ...) out[#out + 1] = s:format(...) end
   put('<text x="%d" y="20" font-size="14">%s</text>', LEFT, escape(t.title))
   local dy = step(y1)
