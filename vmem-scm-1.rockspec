@@ -49,6 +49,7 @@ build = {
       ["vmem.paging"] = "lua/vmem/paging.lua",
       ["vmem.paging.comparison"] = "lua/vmem/paging/comparison.lua",
       ["vmem.paging.curve"] = "lua/vmem/paging/curve.lua",
+      ["vmem.paging.locality"] = "lua/vmem/paging/locality.lua",
       ["vmem.paging.log"] = "lua/vmem/paging/log.lua",
       ["vmem.paging.options"] = "lua/vmem/paging/options.lua",
       ["vmem.paging.plot"] = "lua/vmem/paging/plot.lua",

@@ -190,9 +190,9 @@ function TestPagingRun:testShortcutsChangeNothing()
         return (next >> 8) % n
     end
     for round = 1, 25 do
-        local pages, processes, list = 1 + below(40), 1 + below(4), {}
+        local most, processes, list = 1 + below(40), 1 + below(4), {}
         for i = 1, 1 + below(400) do
-            local page = below(2) == 0 and below(pages) or below(1 + pages // 4)
+            local page = below(2) == 0 and below(most) or below(1 + most // 4)
             list[i] = { below(3) == 0 and "store" or "load", page * 4096, 1, below(processes) }
         end
         local r = vmem.paging.decode({ trace = vmem.trace.new(list) })
@@ -203,8 +203,8 @@ function TestPagingRun:testShortcutsChangeNothing()
                 for i, p in ipairs(a.processes) do
                     for _, c in ipairs({ "misses", "cold", "evictions", "writebacks" }) do
                         if p[c] ~= b.processes[i][c] then
-                            lu.fail(("seed %d, round %d: %s of %s with %d frames: %d, but driven %d"):format(seed, round,
-                                c, policy, n, p[c], b.processes[i][c]))
+                            lu.fail(("seed %d, round %d: %s of %s with %d frames: %d, but driven %d"):format(seed,
+                                round, c, policy, n, p[c], b.processes[i][c]))
                         end
                     end
                 end

@@ -82,6 +82,7 @@
 #include "study/refs.c"
 #include "study/quick.c"
 #include "study/run.c"
+#include "study/locality.c"
 #include "study/sweep.c"
 #include "study/curve.c"
 #include "study/curve_lru.c"
@@ -107,5 +108,6 @@
 #include "lua/lua_study.c"
 #include "lua/lua_curve.c"
 #include "lua/lua_sweep.c"
+#include "lua/lua_locality.c"
 #include "lua/core.c"
 #endif

@@ -7,6 +7,7 @@
 local comparison = require "vmem.paging.comparison"
 local core = require "vmem.core"
 local curve = require "vmem.paging.curve"
+local locality = require "vmem.paging.locality"
 local log = require "vmem.paging.log"
 local refs = require "vmem.paging.refs"
 local study = require "vmem.paging.options"
@@ -286,6 +287,61 @@ function paging.curve(t)
     end
   end
   return curve.new(c)
+end
+
+-- --- without a policy ----------------------------------------------------------------------
+
+-- A sample's references lie closer together than the trace's.
+local function whole(call, r)
+  if r.rate < 1 then error(call .. ": a sample does not tell how far references lie apart", 3) end
+  return r
+end
+
+local function ascending(list)
+  table.sort(list)
+  local out = {}
+  for _, n in ipairs(list) do if n ~= out[#out] then out[#out + 1] = n end end
+  return out
+end
+
+--- Working sets against the window (Denning 1968), the footprint, and times of reuse.
+--- All tasks' references count as one sequence.
+---@param t { trace: vmem.trace|vmem.References, windows?: integer[], page?: integer|string, processes?: boolean,
+--- progress?: fun(done: integer) } windows: numbers of references; eight for each doubling if left out
+---@return vmem.WorkingSets
+function paging.working_set(t)
+  local o = study.take("paging.working_set", t, rows { { "windows", "counts" } })
+  local r = whole("paging.working_set", decode("paging.working_set", o))
+  return locality.working_set(r, o.windows and ascending(o.windows) or locality.windows(r.refs))
+end
+
+--- Replacement by page-fault frequency (Chu and Opderbeck 1976), for each of some
+--- thresholds: a fault that comes so many references after the last one, or later,
+--- drops the pages that were not used in between.
+---@param t { trace: vmem.trace|vmem.References, thresholds?: integer[], page?: integer|string, processes?: boolean,
+--- progress?: fun(done: integer) } thresholds: references; powers of two if left out
+---@return vmem.FaultFrequency
+function paging.pff(t)
+  local o = study.take("paging.pff", t, rows { { "thresholds", "counts" } })
+  local r = whole("paging.pff", decode("paging.pff", o))
+  local list = o.thresholds
+  if not list then
+    list = {}
+    for k = 0, 40 do if 1 << k <= math.max(1, r.refs) then list[k + 1] = 1 << k end end
+  end
+  return locality.pff(r, list)
+end
+
+--- Phases: where the sets of pages of two windows that follow each other differ by more
+--- than a share of their union (Dhodapkar and Smith 2002).
+---@param t { trace: vmem.trace|vmem.References, window?: integer, threshold?: number, page?: integer|string,
+--- processes?: boolean, progress?: fun(done: integer) } window: references, a hundredth of all if left out;
+--- threshold: 0.5
+---@return vmem.Phases
+function paging.phases(t)
+  local o = study.take("paging.phases", t, rows { { "window", "count" }, { "threshold", "rate", 0.5 } })
+  local r = whole("paging.phases", decode("paging.phases", o))
+  return locality.phases(r, o.window or math.max(1, r.refs // 100), o.threshold)
 end
 
 return paging

@@ -362,4 +362,5 @@ void lua_open_study(lua_State *L)
     lua_study_class(L, STUDY_RUN_NAME, run_methods, run_close);
     lua_open_curve(L);
     lua_open_sweep(L);
+    lua_open_locality(L);
 }

@@ -24,5 +24,6 @@ void lua_study_counts(lua_State *L, const study_counts *c);
 /* The other files of studies: each adds its functions to the table on the stack's top. */
 void lua_open_curve(lua_State *L);
 void lua_open_sweep(lua_State *L);
+void lua_open_locality(lua_State *L);
 
 #endif

@@ -98,6 +98,23 @@ function Curve:points()
   return list
 end
 
+--- How often a page was found at a distance: the number of different pages
+--- referenced since its last reference, itself included. Of LRU only, since these are
+--- its stack distances.
+---@return { from: integer, to: integer, count: integer }[] # distances doubling
+function Curve:distances()
+  if self.method ~= "one pass" or self.policy ~= "lru" then
+    error(("distances: a curve of lru tells them, not one of %s"):format(self.policy), 2)
+  end
+  local list, from = {}, 1
+  while from <= self.pages do
+    local to = math.min(2 * from - 1, self.pages)
+    list[#list + 1] = { from = from, to = to, count = self:misses(from - 1) - self:misses(to) }
+    from = to + 1
+  end
+  return list
+end
+
 --- The knee: the size whose point is farthest below the line between the curve's ends,
 --- both axes scaled to one (Satopaa et al., "Finding a kneedle in a haystack", 2011).
 ---@return integer frames
