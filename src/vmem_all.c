@@ -70,6 +70,7 @@
 #include "trace/lackey_fast.c"
 #include "trace/lackey.c"
 #include "trace/simple.c"
+#include "trace/objects.c"
 #include "trace/generate.c"
 #include "trace/generate_walk.c"
 #include "trace/generate_zipf.c"
