@@ -39,6 +39,20 @@ vm_status lists_reserve(lists *x, const vm_host *host, uint64_t nodes, vm_error 
     return VM_OK;
 }
 
+void lists_shift(lists *x, uint32_t from, uint32_t by)
+{
+    uint32_t first = x->heads + from, end = x->heads + x->nodes;
+    list_link *l = x->links;
+    if (by == 0)
+        return;
+    memmove(l + first + by, l + first, (end - first - by) * sizeof *l);
+    memset(l + first, 0xff, by * sizeof *l);
+    for (uint32_t i = 0; i < end; i++) {
+        l[i].next += l[i].next >= first && l[i].next != LIST_NONE ? by : 0;
+        l[i].prev += l[i].prev >= first && l[i].prev != LIST_NONE ? by : 0;
+    }
+}
+
 const char *lists_check(const lists *x)
 {
     const list_link *l = x->links;

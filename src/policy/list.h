@@ -31,6 +31,9 @@ vm_status lists_init(lists *x, const vm_host *host, uint32_t heads, vm_error *e)
 void lists_free(lists *x, const vm_host *host);
 /* Nodes 0 .. nodes - 1 can be put into lists; those that are there stay. */
 vm_status lists_reserve(lists *x, const vm_host *host, uint64_t nodes, vm_error *e);
+/* Nodes from `from` on are numbered higher by `by`; as many nodes at the end, which are in
+ * no list, come before them. */
+void lists_shift(lists *x, uint32_t from, uint32_t by);
 /* NULL, or what is broken. */
 const char *lists_check(const lists *x);
 
@@ -81,6 +84,20 @@ VM_INLINE void list_push_last(lists *x, uint32_t head, uint32_t node)
 {
     list_link_behind(x, x->links[head].prev, x->heads + node);
     x->count[head]++;
+}
+/* A node that is in no list goes before one that is in the list of `head`. */
+VM_INLINE void list_push_before(lists *x, uint32_t head, uint32_t at, uint32_t node)
+{
+    list_link_behind(x, x->links[x->heads + at].prev, x->heads + node);
+    x->count[head]++;
+}
+/* A node that is in no list takes the place of one that is in one. */
+VM_INLINE void list_replace(lists *x, uint32_t old, uint32_t node)
+{
+    list_link *l = x->links, me = l[x->heads + old];
+    l[x->heads + node] = me;
+    l[me.prev].next = l[me.next].prev = x->heads + node;
+    l[x->heads + old] = (list_link){LIST_NONE, LIST_NONE};
 }
 /* The node leaves the list of `head`, in which it is. */
 VM_INLINE void list_drop(lists *x, uint32_t head, uint32_t node)

@@ -150,6 +150,17 @@ struct policy {
     X(slru) \
     X(2q) \
     X(wsclock) \
+    X(sieve) \
+    X(s3_fifo) \
+    X(arc) \
+    X(car) \
+    X(lirs) \
+    X(clock_pro) \
+    X(w_tinylfu) \
+    X(lecar) \
+    X(hyperbolic) \
+    X(linux_lists) \
+    X(mglru) \
     X(opt) \
     X(tree_plru) \
     X(bit_plru) \
