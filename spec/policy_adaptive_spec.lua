@@ -111,8 +111,8 @@ local function compare(row, params, n, list, what)
     local at, how = difference(row, params, n, short)
     local given = {}
     for k, v in pairs(params) do given[#given + 1] = k .. "=" .. v end
-    lu.fail(("%s { %s }, %d frames, %s: at reference %d of %s %s"):format(row[1], table.concat(given, ", "), n, what, at,
-        table.concat(short, " "), how))
+    lu.fail(("%s { %s }, %d frames, %s: at reference %d of %s %s"):format(row[1], table.concat(given, ", "), n, what,
+        at, table.concat(short, " "), how))
 end
 
 TestAdaptivePolicies = {}

@@ -152,9 +152,9 @@ static const char *arc_check(const policy *p)
 
 const policy_class policy_arc = {
     .name = "arc",
-    .doc =
-        "recency and frequency in a balance that it learns from ghosts; a hit moves links, O(1), "
-        "35 bytes a slot and a map of ghosts (Megiddo and Modha 2003)",
+    .doc = "recency and frequency in a balance that it learns from ghosts; a hit moves "
+           "links, O(1), 18 bytes a slot, 17 a ghost and the table that finds it (Megiddo "
+           "and Modha 2003)",
     .serves = POLICY_FRAMES,
     .exact = true,
     .size = sizeof(arc),
@@ -212,8 +212,8 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
 
 const policy_class policy_car = {
     .name = "car",
-    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 35 bytes a slot and a map of "
-           "ghosts (Bansal and Modha 2004)",
+    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 18 bytes a slot, 17 a "
+           "ghost and the table that finds it (Bansal and Modha 2004)",
     .serves = POLICY_FRAMES,
     .size = sizeof(arc),
     .params = car_params,

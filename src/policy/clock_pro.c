@@ -310,8 +310,9 @@ static const char *pro_check(const policy *p)
 
 const policy_class policy_clock_pro = {
     .name = "clock-pro",
-    .doc = "LIRS on a clock with three hands; a hit sets a bit, a miss O(1) amortised, 36 bytes a "
-           "slot and a map of ghosts (Jiang, Chen and Zhang 2005)",
+    .doc = "LIRS on a clock with three hands; a hit sets a bit, a miss O(1) amortised, 19 "
+           "bytes a slot, 17 a ghost and the table that finds it (Jiang, Chen and Zhang "
+           "2005)",
     .serves = POLICY_FRAMES,
     .size = sizeof(pro),
     .params = pro_params,

@@ -239,9 +239,9 @@ static const char *lirs_check(const policy *p)
 
 const policy_class policy_lirs = {
     .name = "lirs",
-    .doc = "pages with short times between references stay, others pass through a small queue; a "
-           "hit moves links, O(1) amortised, 76 bytes a slot and a map of ghosts (Jiang and Zhang "
-           "2002)",
+    .doc = "pages with short times between references stay, others pass through a small "
+           "queue; a hit moves links, O(1) amortised, 26 bytes a slot, 25 a ghost and the "
+           "table that finds it (Jiang and Zhang 2002)",
     .serves = POLICY_FRAMES,
     .exact = true,
     .size = sizeof(lirs),

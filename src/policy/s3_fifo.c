@@ -151,8 +151,9 @@ static const char *s3_check(const policy *p) { return roster_check(&((const s3 *
 
 const policy_class policy_s3_fifo = {
     .name = "s3-fifo",
-    .doc = "three FIFO queues, a small one as a filter before the main one; a hit counts to 3, a "
-           "miss O(1) amortised, 33 bytes a slot and a map of ghosts (Yang et al. 2023)",
+    .doc = "three FIFO queues, a small one as a filter before the main one; a hit counts "
+           "to 3, a miss O(1) amortised, 18 bytes a slot, 17 a ghost and the table that "
+           "finds it (Yang et al. 2023)",
     .serves = POLICY_FRAMES,
     .exact = true,
     .size = sizeof(s3),
