@@ -18,6 +18,7 @@
  * With A bits: ARC is told of each reference; CAR takes them for its bits, so that
  * a page enters referenced.
  */
+#include "recency.h"
 #include "roster.h"
 
 /* The ghosts of list t are in list t + 2. */
@@ -25,38 +26,70 @@ enum { ARC_T1, ARC_T2, ARC_B1, ARC_B2, ARC_LISTS };
 
 typedef struct arc {
     policy base;
-    roster g;
+    roster g; /* but for the order of T2 */
+    recency t2;
     double target;    /* of |T1|, from 0 to the capacity */
     uint64_t adapted; /* the key that is to come and moved the target, or POLICY_NO_KEY */
     uint32_t capacity;
 } arc;
 
-static uint32_t arc_count(const arc *a, unsigned list) { return a->g.l.count[list]; }
+static uint32_t arc_count(const arc *a, unsigned list)
+{
+    return list == ARC_T2 ? a->t2.count : a->g.l.count[list];
+}
 
 static vm_status arc_init(policy *p, vm_error *e)
 {
     arc *a = (arc *)p;
     a->adapted = POLICY_NO_KEY;
     a->capacity = policy_capacity(p, p->cfg.slots);
-    return roster_init(&a->g, p, ARC_LISTS, e);
+    vm_status s = roster_init(&a->g, p, ARC_LISTS, e);
+    a->g.apart = ARC_T2;
+    return s;
 }
 
-static void arc_free(policy *p) { roster_free(&((arc *)p)->g, p); }
+static void arc_free(policy *p)
+{
+    roster_free(&((arc *)p)->g, p);
+    recency_free(&((arc *)p)->t2, p->host);
+}
 
 static vm_status arc_reserve(policy *p, uint32_t n, vm_error *e)
 {
-    vm_status s = roster_reserve(&((arc *)p)->g, p, n, (uint64_t)n + 1, e);
+    vm_status s = recency_reserve(&((arc *)p)->t2, p->host, n, e);
+    if (s == VM_OK)
+        s = roster_reserve(&((arc *)p)->g, p, n, (uint64_t)n + 1, e);
     if (s == VM_OK)
         p->room = n;
     return s;
+}
+
+/* A full slot of T1 or T2 becomes the most recent of T2. */
+VM_INLINE void arc_to_t2(arc *a, uint32_t slot)
+{
+    if (a->g.list[slot] == ARC_T2) {
+        recency_touch(&a->t2, slot);
+        return;
+    }
+    list_drop(&a->g.l, ARC_T1, slot);
+    a->g.list[slot] = ARC_T2;
+    recency_add(&a->t2, slot);
+}
+
+/* A slot that is about to be emptied is linked. */
+static void arc_link(arc *a, uint32_t slot)
+{
+    if (a->g.list[slot] != ARC_T2)
+        return;
+    recency_drop(&a->t2, slot);
+    list_push_last(&a->g.l, ARC_T2, slot);
 }
 
 static void arc_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 {
     (void)set;
     (void)write;
-    roster *g = &((arc *)p)->g;
-    roster_move(g, ARC_T2, slot);
+    arc_to_t2((arc *)p, slot);
 }
 
 /* The page of a ghost comes: T1 ought to have been larger (B1) or smaller (B2). The
@@ -73,6 +106,7 @@ static void arc_adapt(arc *a, unsigned list)
 static void arc_evict(arc *a, uint32_t slot)
 {
     a->base.chosen = POLICY_NONE;
+    arc_link(a, slot);
     uint32_t ghost = roster_evict(&a->g, slot);
     if (ghost != ROSTER_NONE)
         roster_move(&a->g, a->g.list[ghost] + 2u, ghost);
@@ -103,8 +137,15 @@ static void arc_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
             arc_adapt(a, a->g.list[ghost]);
         roster_forget(&a->g, ghost);
     }
-    roster_enter(&a->g, ghost == ROSTER_NONE ? ARC_T1 : ARC_T2, slot, key);
+    roster_enter(&a->g, ARC_T1, slot, key);
+    if (ghost != ROSTER_NONE)
+        arc_to_t2(a, slot);
     a->adapted = POLICY_NO_KEY;
+}
+
+static uint32_t arc_oldest(arc *a, unsigned list)
+{
+    return list == ARC_T2 ? recency_first(&a->t2) : roster_oldest(&a->g, list);
 }
 
 static vm_status arc_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
@@ -123,7 +164,7 @@ static vm_status arc_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     bool in_b2 = ghost != ROSTER_NONE && a->g.list[ghost] == ARC_B2;
     bool from_t1 = t1 > a->target || (in_b2 && t1 == a->target);
     unsigned list = t1 && (from_t1 || !arc_count(a, ARC_T2)) ? ARC_T1 : ARC_T2;
-    *slot = p->chosen = roster_oldest(&a->g, list);
+    *slot = p->chosen = arc_oldest(a, list);
     return VM_OK;
 }
 
@@ -133,16 +174,20 @@ static void arc_remove(policy *p, uint32_t set, uint32_t slot)
     arc *a = (arc *)p;
     if (!roster_is_full(&a->g, slot))
         return;
-    if (policy_evicts(p, slot))
+    if (policy_evicts(p, slot)) {
         arc_evict(a, slot);
-    else
+    } else {
+        arc_link(a, slot);
         roster_forget(&a->g, slot);
+    }
 }
 
 static const char *arc_check(const policy *p)
 {
     const arc *a = (const arc *)p;
     const char *broken = roster_check(&a->g);
+    if (!broken)
+        broken = recency_check(&a->t2);
     if (broken)
         return broken;
     if (arc_count(a, ARC_T1) + arc_count(a, ARC_T2) != a->g.resident)
@@ -152,8 +197,8 @@ static const char *arc_check(const policy *p)
 
 const policy_class policy_arc = {
     .name = "arc",
-    .doc = "recency and frequency in a balance that it learns from ghosts; a hit moves "
-           "links, O(1), 18 bytes a slot, 17 a ghost and the table that finds it (Megiddo "
+    .doc = "recency and frequency in a balance that it learns from ghosts; a hit is two "
+           "links, O(1), 38 bytes a slot, 17 a ghost and the table that finds it (Megiddo "
            "and Modha 2003)",
     .serves = POLICY_FRAMES,
     .exact = true,
@@ -203,16 +248,16 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     for (;;) {
         uint32_t t1 = arc_count(a, ARC_T1);
         unsigned list = t1 && (t1 >= a->target || !arc_count(a, ARC_T2)) ? ARC_T1 : ARC_T2;
-        *slot = p->chosen = roster_oldest(g, list);
+        *slot = p->chosen = arc_oldest(a, list);
         if (!roster_referenced(g, p, *slot))
             return VM_OK;
-        roster_move(g, ARC_T2, *slot);
+        arc_to_t2(a, *slot);
     }
 }
 
 const policy_class policy_car = {
     .name = "car",
-    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 18 bytes a slot, 17 a "
+    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 38 bytes a slot, 17 a "
            "ghost and the table that finds it (Bansal and Modha 2004)",
     .serves = POLICY_FRAMES,
     .size = sizeof(arc),
