@@ -80,7 +80,50 @@ local function tree_ruler(ways)
     }
 end
 
-parts.rulers = { lru = list_ruler(true), fifo = list_ruler(false), clock = clock_ruler, ["tree-plru"] = tree_ruler }
+-- Bits of the ways that were used; the one that would be the last to be set clears the
+-- others.
+local function bit_ruler(ways)
+    local used = {}
+    local function use(way)
+        used[way] = true
+        for i = 0, ways - 1 do
+            if not used[i] then return end
+        end
+        used = { [way] = true }
+    end
+    return {
+        insert = use, hit = use, remove = function(way) used[way] = nil end,
+        victim = function()
+            for way = 0, ways - 1 do
+                if not used[way] then return way end
+            end
+            return 0
+        end,
+    }
+end
+
+-- How far off each way's next use is thought to be, up to `most`.
+local function interval_ruler(most)
+    return function(ways)
+        local far = {}
+        return {
+            insert = function(way) far[way] = most - 1 end,
+            hit = function(way) far[way] = 0 end,
+            remove = function(way) far[way] = nil end,
+            victim = function()
+                while true do
+                    for way = 0, ways - 1 do
+                        if far[way] == most then return way end
+                    end
+                    for way = 0, ways - 1 do far[way] = far[way] + 1 end
+                end
+            end,
+        }
+    end
+end
+
+parts.rulers = { lru = list_ruler(true), fifo = list_ruler(false), clock = clock_ruler, ["tree-plru"] = tree_ruler,
+    ["bit-plru"] = bit_ruler, nru = interval_ruler(1), srrip = interval_ruler(3) }
 
 -- An array of sets; each way holds an item or nothing.
 local function new_sets(sets, ways, policy)

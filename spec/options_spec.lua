@@ -39,6 +39,23 @@ function TestOptions:testWrongTypes()
     wrong({ policy = {} }, "policy is table")
 end
 
+-- A policy's parameters as a text or a table; what is as by default is not shown.
+function TestOptions:testPoliciesHaveParameters()
+    for given, want in pairs({
+        ["2q:kout=1:kin=0.5"] = "2q:kin=0.5:kout=1", ["2q:kin=0.25"] = "2q", ["lfu:tie=fifo"] = "lfu:tie=fifo",
+        [{ "2q", kin = 0.1 }] = "2q:kin=0.1", [{ "2q", kin = 1 / 3 }] = "2q:kin=0.33333333333333331",
+        [{ "aging", bits = 4, unit = "references" }] = "aging:unit=references:bits=4",
+    }) do
+        local m <close> = vmem.machine({ policy = given })
+        lu.assertEquals(m:options().policy, want)
+        local again <close> = vmem.machine({ policy = want })
+        lu.assertEquals(again:options().policy, want)
+    end
+    local m <close> = vmem.machine({ preset = "core-i7", cache = { l2 = { policy = { "drrip", leaders = 4 } } } })
+    lu.assertEquals(m:options().cache.l2.policy, "drrip:leaders=4")
+    lu.assertEquals(m:options().policy, "clock")
+end
+
 function TestOptions:testUnknownNames()
     wrong({ polcy = "lru" }, "no option polcy", "did you mean policy?")
     wrong({ cache = { l1d = { sise = 1 } } }, "no option cache.l1d.sise", "did you mean cache.l1d.size?")
@@ -46,8 +63,23 @@ function TestOptions:testUnknownNames()
     wrong({ preset = "core-i8" }, "\"core-i8\"", "did you mean core-i7?", "sv39")
     wrong({ preset = 7 }, "no preset 7")
     wrong({ preset = "names" }, "no preset")
-    wrong({ policy = "mru" }, "policy is \"mru\"", "one of: fifo, lru, clock, random")
+    wrong({ policy = "best" }, "policy is \"best\"", "one of: fifo, lru, clock, random")
     wrong({ policy = "tree-plru" }, "policy is \"tree-plru\"") -- of sets, not of frames
+    wrong({ policy = "lru:kin=1" }, "policy lru has no parameter kin", "none")
+    wrong({ policy = { "2q", kim = 1 } }, "policy 2q has no parameter kim", "kin, kout")
+    wrong({ policy = "2q:kin" }, "\"kin\" is no parameter", "name=value")
+    wrong({ policy = "2q:" }, "\"\" is no parameter")
+    wrong({ policy = "2q:kin=2" }, "kin of policy 2q is 2", "from 0 to 1")
+    wrong({ policy = "2q:kin=nan" }, "kin of policy 2q is nan", "a number from 0 to 1")
+    wrong({ policy = "2q:kin=1x" }, "kin of policy 2q is 1x")
+    wrong({ policy = "aging:bits=2.5" }, "bits of policy aging is 2.5", "a whole number from 1 to 16")
+    wrong({ policy = { "lfu", tie = "best" } }, "tie of policy lfu is \"best\"", "lru, mru, fifo, random")
+    wrong({ policy = { "2q", kin = {} } }, "policy 2q has the parameter \"kin\"", "no name with a number or a text")
+    wrong({ policy = { "2q", 0.5 } }, "policy 2q has the parameter 2")
+    wrong({ policy = ("x"):rep(600) }, "too long")
+    wrong({ policy = "clock" .. (":enter=1"):rep(100) }, "too long")
+    wrong({ tlb = { l1 = { entries = 16, policy = "2q" } } }, "tlb.l1.policy is \"2q\"", "srrip")
+    wrong({ cache = { l1 = { policy = { "srrip", bits = 9 } } } }, "cache.l1.policy", "bits of policy srrip is 9")
     wrong({ paging = { pte = "arm" } }, "paging.pte is \"arm\"", "riscv")
 end
 

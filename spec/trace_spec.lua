@@ -272,7 +272,7 @@ end
 
 TestTraceReaders = { setUp = setup, tearDown = teardown }
 
-for _, format in ipairs({ "lackey", "din", "pages", "champsim" }) do
+for _, format in ipairs({ "lackey", "din", "pages", "arc", "lirs", "csv", "oracle", "champsim" }) do
     TestTraceReaders["testRandomFilesOf_" .. format] = function()
         for seed = 1, 25 do
             local rng = fuzz.random(seed)
@@ -313,6 +313,10 @@ function TestTraceReaders:testForms()
         { "lackey", "==1== nothing but this\n", "" },
         { "din", "2 0x400 4\n0 1f\n1 20 8\r\n\n0 30 10", "fetch 400 4 0\nload 1f 4 0\nstore 20 8 0\nload 30 16 0" },
         { "pages", "1 2\t3\n0x10  11", "load 1000 1 0\nload 2000 1 0\nload 3000 1 0\nload 10000 1 0\nload b000 1 0" },
+        { "arc", "5 1 0 1\n7 2 0 2\n9 0 0 3\n", "load 5000 4096 0\nload 7000 8192 0" },
+        { "lirs", "1\n*\n2\n\n3 ", "load 1000 1 0\nload 2000 1 0\nload 3000 1 0" },
+        { "csv", "1,5,100\n2,6,100\n", "load 5000 1 0\nload 6000 1 0" },
+        { "csv", "op,id\nget,1\n\n\"SET\", 2\nput,\"3\"\n", "load 1000 1 0\nstore 2000 1 0\nstore 3000 1 0" },
     }) do
         local t = assert(open_bytes(case[2]))
         lu.assertEquals(t:info().format, case[1])
@@ -376,6 +380,13 @@ function TestTraceReaders:testDamageNamesThePosition()
         { ("7\n"):rep(5000) .. "-1\n", {}, "line 5001" },
         { ("7\n"):rep(5000) .. "12a\n", {}, "line 5001" },
         { ("7\n"):rep(5000) .. "0x10000000000000\n", {}, "line 5001" },
+        { "1 1 0 1\n2 1 0 2\n3 1 0\n", { format = "arc" }, "line 3" },
+        { "1 1 0 1\n2 1 0 2\n4503599627370495 2 0 3\n", {}, "line 3" },
+        { "*\n1\n1 2\n", { format = "lirs" }, "line 3" },
+        { "id,op\n1,get\n,get\n", {}, "line 3" },
+        { "id,op\n1,get\n4503599627370496,get\n", {}, "page = 1" },
+        { ("<I4I8I4i8"):pack(1, 1, 1, -1) .. ("<I4I8I4i8"):pack(2, 1 << 52, 1, -1), {}, "offset 24" },
+        { (("<I4I8I4i8"):pack(1, 1, 1, -1)):rep(1000) .. "x", {}, "24000" },
         { (("<I8c56"):pack(1, "")):rep(1000) .. "x", {}, "offset 64001" },
         { (("<I8c56"):pack(1, "")):rep(1000) .. ("\0"):rep(64), {}, "offset 64000" },
     }) do
@@ -386,6 +397,18 @@ function TestTraceReaders:testDamageNamesThePosition()
         lu.assertStrContains(message, case[3])
         lu.assertErrorMsgContains(case[3], t.info, t)
     end
+end
+
+-- Objects with names, quoted or not, and numbers of 64 bits with pages of one byte.
+function TestTraceReaders:testObjectsOfAnyName()
+    local t = open_bytes("key,size\nuser:1,10\n\"a, b\",10\nuser:1,5\n")
+    local first, second, third = fuzz.read(t):match("load (%x+) 1 0\nload (%x+) 1 0\nload (%x+) 1 0")
+    lu.assertEquals(first, third)
+    lu.assertNotEquals(first, second)
+    t = open_bytes("key\n18446744073709551615\n", { page = 1, format = "csv" })
+    lu.assertEquals(fuzz.read(t), "load ffffffffffffffff 1 0")
+    t = open_bytes(("<I4I8I4i8"):pack(1, -2, 1, -1), { page = 1 })
+    lu.assertEquals(fuzz.read(t), "load fffffffffffffffe 1 0")
 end
 
 function TestTraceReaders:testPipesServeOnePass()

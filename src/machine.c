@@ -109,21 +109,26 @@ static VM_NOINLINE vm_status machine_serve(machine *m, process *p, uint64_t va, 
     }
 }
 
-/* Translate, mending faults, until the address is there or never will be. */
+/* Translate, mending faults, until the address is there or never will be. Of an access
+ * that brought its page in, the policy was told then; of others it is told here. */
 vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind, uint64_t *pa,
                             fault_info *info, vm_error *e)
 {
+    bool brought = false;
     for (;;) {
         mmu_fault fault = mmu_translate(m->hw.mmu, va, kind, pa);
         if (VM_LIKELY(fault == MMU_OK))
             break;
+        m->kernel.taken = FRAME_NONE;
         vm_status s = machine_serve(m, p, va, kind, fault, info, e);
         if (m->fault_probe)
             m->fault_probe(m->fault_ud, va, kind, fault, s);
         if (s != VM_OK)
             return s;
+        brought = true;
     }
-    if (m->kernel.pol->cls->exact && m->hw.mmu->paging)
+    brought = brought && *pa >> m->hw.g.page_bits == m->kernel.taken;
+    if (m->kernel.pol->cls->exact && m->hw.mmu->paging && !brought)
         machine_touch(m, *pa, kind);
     return VM_OK;
 }

@@ -85,7 +85,7 @@ static cache_config make_cache_config(const machine_options *o, size_t place)
                           .allocate = c->allocate != 0,
                           .inclusive = c->inclusive != 0,
                           .portable = !o->vectors,
-                          .policy = option_set_policy(c->policy)};
+                          .policy = c->policy};
 }
 
 /* What can't be whatever the caches hold. */
@@ -215,7 +215,7 @@ static vm_status make_tlb(machine *m, mmu *u, const char *name, const tlb_option
                       .entries = (uint32_t)o->entries,
                       .ways = (uint32_t)o->ways,
                       .latency = (uint32_t)o->latency,
-                      .policy = option_set_policy(o->policy)};
+                      .policy = o->policy};
     tlb *t = &u->tlbs[u->tlb_count];
     vm_status s = tlb_init(t, &m->host, &cfg, shift, m->opt.shortcuts != 0, seed, e);
     if (s != VM_OK)
@@ -265,7 +265,7 @@ static vm_status make_tlbs(machine *m, unsigned cpu, vm_error *e)
         tlb_config cfg = {.name = names[k],
                           .entries = (uint32_t)o->pwc[k].entries,
                           .ways = (uint32_t)o->pwc[k].ways,
-                          .policy = &policy_lru};
+                          .policy = policy_default(&policy_lru)};
         s = tlb_init(&u->pwc[k], &m->host, &cfg, (unsigned[TLB_CLASSES]){0}, o->shortcuts != 0, 0,
                      e);
         if (s != VM_OK)
@@ -295,8 +295,8 @@ static uint64_t make_accesses(void *ud)
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
-    const policy_class *pol = option_frame_policy(o->policy);
-    kernel_config cfg = {.policy = pol,
+    const policy_class *pol = o->policy.cls;
+    kernel_config cfg = {.policy = o->policy,
                          .frames = frame_alloc_classes[o->frames],
                          .swap_slots = (uint64_t)o->swap >> m->hw.g.page_bits,
                          .resident_limit = (uint64_t)o->resident,

@@ -7,7 +7,8 @@
 #define AT(field) offsetof(machine_options, field)
 #define NAMES_MAX 64
 
-const char *const option_kind_names[] = {"count", "bytes", "cycles", "bool", "name", "list"};
+const char *const option_kind_names[] = {"count", "bytes", "cycles", "bool",
+                                         "name",  "list",  "policy"};
 
 static const char *choose(const char *const *names, int count, int i)
 {
@@ -33,26 +34,15 @@ static const char *names_frames(int i)
 static const char *names_formats(int i) { return pte_formats[i] ? pte_formats[i]->name : NULL; }
 
 /* The i-th policy of those that serve frames or sets. */
-static const policy_class *policy_serving(unsigned what, int64_t i)
+static const char *names_serving(unsigned what, int i)
 {
     for (size_t k = 0; policy_classes[k]; k++)
         if ((policy_classes[k]->serves & what) && i-- == 0)
-            return policy_classes[k];
+            return policy_classes[k]->name;
     return NULL;
 }
-const policy_class *option_frame_policy(int64_t i) { return policy_serving(POLICY_FRAMES, i); }
-const policy_class *option_set_policy(int64_t i) { return policy_serving(POLICY_SETS, i); }
-
-static const char *names_frame_policies(int i)
-{
-    const policy_class *c = option_frame_policy(i);
-    return c ? c->name : NULL;
-}
-static const char *names_set_policies(int i)
-{
-    const policy_class *c = option_set_policy(i);
-    return c ? c->name : NULL;
-}
+static const char *names_frame_policies(int i) { return names_serving(POLICY_FRAMES, i); }
+static const char *names_set_policies(int i) { return names_serving(POLICY_SETS, i); }
 
 #define COUNT(n, f, v, lo, hi, d)                                                                  \
     {                                                                                              \
@@ -74,14 +64,18 @@ static const char *names_set_policies(int i)
     {                                                                                              \
         n, OPTION_NAME, AT(f), v, 0, NAMES_MAX, list, d                                            \
     }
+#define POLICY(n, f, v, list, d)                                                                   \
+    {                                                                                              \
+        n, OPTION_POLICY, AT(f), v, 0, NAMES_MAX, list, d                                          \
+    }
 
 #define TLB(n, i, lat)                                                                             \
     COUNT("tlb." n ".entries", tlb[i].entries, 0, 0, 1 << 20, "entries; 0 leaves the level out"),  \
         COUNT("tlb." n ".ways", tlb[i].ways, 4, 1, 1 << 16,                                        \
               "ways of a set; as many as entries is fully associative"),                           \
         CYCLES("tlb." n ".latency", tlb[i].latency, lat, "of a lookup"),                           \
-        NAME("tlb." n ".policy", tlb[i].policy, 1, names_set_policies,                             \
-             "which entry of a set goes")
+        POLICY("tlb." n ".policy", tlb[i].policy, 1, names_set_policies,                           \
+               "which entry of a set goes")
 
 #define CACHE(n, i, lat)                                                                           \
     BYTES("cache." n ".size", cache[i].size, 0, 0, INT64_C(1) << 32,                               \
@@ -89,8 +83,8 @@ static const char *names_set_policies(int i)
         COUNT("cache." n ".ways", cache[i].ways, 8, 1, 1 << 16, "lines of a set"),                 \
         BYTES("cache." n ".line", cache[i].line, 64, 4, 1 << 16, "of a line"),                     \
         CYCLES("cache." n ".latency", cache[i].latency, lat, "of a lookup"),                       \
-        NAME("cache." n ".policy", cache[i].policy, 1, names_set_policies,                         \
-             "which line of a set goes"),                                                          \
+        POLICY("cache." n ".policy", cache[i].policy, 1, names_set_policies,                       \
+               "which line of a set goes"),                                                        \
         NAME("cache." n ".write", cache[i].write, 0, names_write,                                  \
              "what a write does to the levels below"),                                             \
         BOOL("cache." n ".allocate", cache[i].allocate, 1, "a write that misses brings the line"), \
@@ -149,7 +143,7 @@ const option_row option_rows[] = {
     BYTES("swap", swap, 256 << 20, 0, INT64_C(1) << 43, "of the swap area"),
     COUNT("swap_readahead", swap_readahead, 0, 0, 1024,
           "swap slots read behind the one that faulted, while frames are free"),
-    NAME("policy", policy, 2, names_frame_policies, "which page loses its frame"),
+    POLICY("policy", policy, 2, names_frame_policies, "which page loses its frame"),
     NAME("frames", frames, 0, names_frames, "how free frames are kept"),
     COUNT("resident", resident, 0, 0, INT64_C(1) << 32,
           "pages in frames at once, of all processes; 0: as many as fit"),
@@ -214,12 +208,31 @@ int64_t option_get(const machine_options *o, const option_row *r)
     return *(const int64_t *)(const void *)((const char *)o + r->offset);
 }
 
+static policy_choice *option_policy_at(machine_options *o, const option_row *r)
+{
+    return (policy_choice *)(void *)((char *)o + r->offset);
+}
+
+const policy_choice *option_policy(const machine_options *o, const option_row *r)
+{
+    return (const policy_choice *)(const void *)((const char *)o + r->offset);
+}
+
+unsigned option_serves(const option_row *r)
+{
+    return r->choice == names_set_policies ? POLICY_SETS : POLICY_FRAMES;
+}
+
 void options_init(machine_options *o)
 {
     static const int64_t levels[] = {9, 9, 9, 9};
     memset(o, 0, sizeof *o);
     for (const option_row *r = option_rows; r->name; r++)
-        *option_at(o, r) = r->value;
+        if (r->kind == OPTION_POLICY)
+            *option_policy_at(o, r) =
+                policy_default(policy_find(r->choice((int)r->value), option_serves(r)));
+        else
+            *option_at(o, r) = r->value;
     memcpy(o->levels, levels, sizeof levels);
 }
 
@@ -243,7 +256,7 @@ vm_status options_set(machine_options *o, const char *name, int64_t value, vm_er
     vm_status s = option_wanted(name, &r, e);
     if (s != VM_OK)
         return s;
-    if (r->kind == OPTION_NAME || r->kind == OPTION_LIST)
+    if (r->kind == OPTION_NAME || r->kind == OPTION_LIST || r->kind == OPTION_POLICY)
         return vm_fail(e, VM_INVALID, "%s is a number, but takes a %s", name,
                        option_kind_names[r->kind]);
     if (value < r->min || value > r->max)
@@ -259,14 +272,20 @@ vm_status options_set_name(machine_options *o, const char *name, const char *val
     vm_status s = option_wanted(name, &r, e);
     if (s != VM_OK)
         return s;
-    if (r->kind != OPTION_NAME)
+    if (r->kind == OPTION_POLICY) {
+        vm_error why;
+        s = policy_read(value, option_serves(r), option_policy_at(o, r), &why);
+        if (s != VM_FORMAT) /* else there is no such policy: what is there is listed below */
+            return s == VM_OK ? s : vm_fail(e, s, "%s: %.400s", name, why.text);
+    } else if (r->kind != OPTION_NAME) {
         return vm_fail(e, VM_INVALID, "%s is \"%s\", but takes a number (%s)", name, value,
                        option_kind_names[r->kind]);
-    char list[256];
+    }
+    char list[400];
     size_t used = 0;
     list[0] = '\0';
     for (int i = 0; r->choice(i); i++) {
-        if (strcmp(r->choice(i), value) == 0) {
+        if (r->kind == OPTION_NAME && strcmp(r->choice(i), value) == 0) {
             *option_at(o, r) = i;
             return VM_OK;
         }

@@ -2,8 +2,8 @@
  * checks, the messages, Lua's option tables and the reference are derived.
  *
  * Values are integers: counts, bytes, cycles, 0 or 1, an index into a list of
- * names, or (paging.levels) a short list. Setting one checks its range; that
- * they fit together, machine_new checks.
+ * names, or (paging.levels) a short list; or a policy with its parameters. Setting
+ * one checks its range; that they fit together, machine_new checks.
  */
 #ifndef VM_OPTIONS_H
 #define VM_OPTIONS_H
@@ -17,23 +17,26 @@ typedef enum option_kind {
     OPTION_BOOL,
     OPTION_NAME,
     OPTION_LIST,
+    OPTION_POLICY, /* its choices are the policies that serve frames, or sets */
 } option_kind;
 
 typedef struct option_row {
     const char *name; /* dotted: "cache.l1d.size" */
     option_kind kind;
-    size_t offset;                /* in machine_options; an int64_t */
+    size_t offset;                /* in machine_options; an int64_t or a policy_choice */
     int64_t value, min, max;      /* the default and its bounds */
-    const char *(*choice)(int i); /* OPTION_NAME: the i-th name, NULL behind the last */
+    const char *(*choice)(int i); /* OPTION_NAME, _POLICY: the i-th name, NULL behind the last */
     const char *doc;
 } option_row;
 
 typedef struct tlb_options {
-    int64_t entries, ways, latency, policy;
+    int64_t entries, ways, latency;
+    policy_choice policy;
 } tlb_options;
 
 typedef struct cache_options {
-    int64_t size, ways, line, latency, policy, write, allocate, inclusive;
+    int64_t size, ways, line, latency, write, allocate, inclusive;
+    policy_choice policy;
 } cache_options;
 
 typedef struct pwc_options {
@@ -53,7 +56,8 @@ typedef struct machine_options {
     int64_t dram_size, dram_latency;
     int64_t disk_size, disk_latency, disk_transfer, cluster, bad_reads, bad_writes, swap,
         swap_readahead, readahead;
-    int64_t policy, frames, resident, reclaim_low, reclaim_high, young_flush;
+    policy_choice policy;
+    int64_t frames, resident, reclaim_low, reclaim_high, young_flush;
     int64_t reclaim_scope, reclaim_quota, reclaim_window, lifetime;
     int64_t overcommit, overcommit_ratio, zero_frame, stack;
     int64_t huge, huge_min, huge_scan, compact;
@@ -67,12 +71,15 @@ extern const char *const option_kind_names[];
 
 void options_init(machine_options *o);
 const option_row *option_find(const char *name);
-/* The row's value, from a number, a name, or a list of numbers. */
+/* The row's value, from a number, a name or policy, or a list of numbers. */
 vm_status options_set(machine_options *o, const char *name, int64_t value, vm_error *e);
 vm_status options_set_name(machine_options *o, const char *name, const char *value, vm_error *e);
 vm_status options_set_list(machine_options *o, const char *name, const int64_t *values, size_t n,
                            vm_error *e);
 int64_t option_get(const machine_options *o, const option_row *r);
+const policy_choice *option_policy(const machine_options *o, const option_row *r);
+/* POLICY_FRAMES or POLICY_SETS: which policies an OPTION_POLICY takes. */
+unsigned option_serves(const option_row *r);
 
 /* presets.c: an option as a text, "dram.size=64MiB"; "dram" is short for
  * "dram.size", and "preset=NAME" sets all that the preset names. */
@@ -85,9 +92,5 @@ typedef struct preset_row {
 } preset_row;
 
 extern const preset_row preset_rows[]; /* by name; ended by a row without a name */
-
-/* What a policy option's value stands for */
-const policy_class *option_frame_policy(int64_t value);
-const policy_class *option_set_policy(int64_t value);
 
 #endif

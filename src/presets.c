@@ -88,6 +88,7 @@ vm_status options_set_text(machine_options *o, const char *text, vm_error *e)
         [OPTION_BOOL] = {preset_bool, "true or false"},
         [OPTION_NAME] = {NULL, NULL},
         [OPTION_LIST] = {NULL, NULL},
+        [OPTION_POLICY] = {NULL, NULL},
     };
     const char *value = strchr(text, '=');
     if (!value)
@@ -103,7 +104,7 @@ vm_status options_set_text(machine_options *o, const char *text, vm_error *e)
     const option_row *r = option_find(strcmp(name, "dram") == 0 ? "dram.size" : name);
     if (!r)
         return vm_fail(e, VM_INVALID, "there is no option %s", name);
-    if (r->kind == OPTION_NAME)
+    if (r->kind == OPTION_NAME || r->kind == OPTION_POLICY)
         return options_set_name(o, r->name, value, e);
     if (r->kind == OPTION_LIST)
         return preset_list(o, r->name, value, e);

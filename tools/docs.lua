@@ -40,9 +40,23 @@ end
 put ""
 put "## Replacement policies"
 put ""
+put "A policy with parameters is written `policy = { \"clock\", enter = 0 }` or `\"clock:enter=0\"`."
+put "[policies.md](policies.md) tells where each comes from and what it costs."
+put ""
 put "| policy | serves | |"
 put "|---|---|---|"
 for _, row in ipairs(core.policies()) do put("| `%s` | %s | %s |", row.name, row.serves, row.doc) end
+put ""
+put "| parameter | default | takes | |"
+put "|---|---|---|---|"
+for _, policy in ipairs(core.policies()) do
+  for _, p in ipairs(policy.params) do
+    local takes = p.choices and table.concat(p.choices, ", ")
+      or p.kind == "integer" and ("%d to %d"):format(p.min, p.max) or ("%.15g to %.15g"):format(p.min, p.max)
+    local default = p.kind == "real" and ("%.15g"):format(p.default) or p.default
+    put("| `%s:%s` | %s | %s | %s |", policy.name, p.name, default, takes, p.doc)
+  end
+end
 
 put ""
 put "## Frame allocators"

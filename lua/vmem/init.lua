@@ -8,12 +8,14 @@ local trace = require "vmem.trace"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
 local options = require "vmem.options"
+local paging = require "vmem.paging"
 local presets = require "vmem.presets"
 
 ---@class vmem
 local vmem = {
   _VERSION = "vmem " .. core.version,
   trace = trace,
+  paging = paging,
   presets = presets,
 }
 
@@ -37,6 +39,11 @@ function vmem.bytes(v) return options.bytes(v) end
 --- The events that m:on and m:trace_events know: name, doc, addr, fields.
 ---@return table[]
 function vmem.events() return events.rows end
+
+--- The built-in replacement policies: name, doc, serves ("frames", "sets"), and
+--- params, a list of rows: name, kind, default, min, max or choices, doc.
+---@return table[]
+function vmem.policies() return core.policies() end
 
 --- The rows of all options of a machine: name, kind, default, min, max, doc, choices.
 ---@return table[]

@@ -27,7 +27,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field disk? vmem.DiskOptions
 ---@field swap? vmem.Size # 0: none
 ---@field swap_readahead? integer # slots
----@field policy? string # which page loses its frame: "fifo", "lru", "clock", "random"
+---@field policy? string|table # which page loses its frame: "lru", "clock:enter=0" or { "clock", enter = 0 }
 ---@field frames? string # how free frames are kept
 ---@field resident? integer # pages in frames at once, of all processes; 0: as many as fit
 ---@field reclaim? vmem.ReclaimOptions
@@ -86,14 +86,14 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field entries? integer # 0 leaves the level out
 ---@field ways? integer
 ---@field latency? integer # cycles
----@field policy? string
+---@field policy? string|table
 
 ---@class vmem.CacheOptions
 ---@field size? vmem.Size # 0 leaves the level out
 ---@field ways? integer
 ---@field line? vmem.Size
 ---@field latency? integer # cycles
----@field policy? string
+---@field policy? string|table
 ---@field write? "back"|"through"|"untracked"
 ---@field allocate? boolean # a write that misses brings the line
 ---@field inclusive? boolean # holds every line of the levels above

@@ -86,6 +86,26 @@ end
 
 local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
 
+--- A policy and its parameters, { "2q", kin = 0.5 }, as the text "2q:kin=0.5".
+---@param name string of the option, for messages
+---@param t table
+---@return string
+function options.policy_text(name, t)
+  local parts = {}
+  for k, v in pairs(t) do
+    if k ~= 1 then
+      if type(k) ~= "string" or k:find("[:=]") or (type(v) ~= "number" and type(v) ~= "string")
+        or tostring(v):find("[:=]") then
+        error(("%s: policy %s has the parameter %s = %s, which is no name with a number or a text"):format(
+          name, t[1], show(k), show(v)), 0)
+      end
+      parts[#parts + 1] = ("%s=%s"):format(k, math.type(v) == "float" and ("%.17g"):format(v) or v)
+    end
+  end
+  table.sort(parts)
+  return table.concat({ t[1], table.unpack(parts) }, ":")
+end
+
 -- What each kind of option takes, by kind: the value for the core, or nil.
 local kinds = {
   count = function(v)
@@ -96,13 +116,20 @@ local kinds = {
   bool = function(v) if type(v) == "boolean" then return v end end,
   name = function(v) if type(v) == "string" then return v end end,
   list = function(v) if type(v) == "table" then return v end end,
+  -- "2q", "2q:kin=0.5", or { "2q", kin = 0.5 }: the core reads the text.
+  policy = function(v, row)
+    if type(v) == "table" and type(v[1]) == "string" then v = options.policy_text(row.name, v) end
+    if type(v) ~= "string" then return nil end
+    local text, why = core.policy_text(row.name, v)
+    return text or error(why, 0)
+  end,
 }
 kinds.cycles = kinds.count
 
 local takes = {
   count = "a whole number", cycles = "a whole number of cycles",
   bytes = "bytes: a whole number, or a text such as \"64MiB\"",
-  bool = "true or false", name = "a name", list = "a list of whole numbers",
+  bool = "true or false", name = "a name", list = "a list of whole numbers", policy = "a policy",
 }
 
 local function bounds(row)
@@ -112,10 +139,10 @@ local function bounds(row)
 end
 
 local function set(flat, row, v)
-  local value = kinds[row.kind](v)
+  local value = kinds[row.kind](v, row)
   local fits = value ~= nil and not (row.min and row.kind ~= "bool" and row.kind ~= "list"
     and (value < row.min or value > row.max))
-  if fits and row.choices then
+  if fits and row.kind == "name" then
     fits = false
     for _, c in ipairs(row.choices) do fits = fits or c == value end
   end

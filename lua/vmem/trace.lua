@@ -21,7 +21,7 @@ local lpeg = require "lpeg"
 local trace = {}
 
 ---@class vmem.trace.options
----@field format? string   # "vmt", "lackey", "din", "pages", "champsim"; default: by content
+---@field format? string   # as trace.formats() names them; default: by content
 ---@field pattern? any     # an LPeg pattern that one line of text must match
 ---@field page? integer    # bytes of a page, for lists of page numbers; default 4096
 ---@field task? integer    # task number of the records of formats that have none; default 0

@@ -20,6 +20,12 @@ local fuzz = require("fuzz.machine_fuzz")
 
 local flat = {}
 
+-- Every policy that can rule over frames.
+flat.policies = {}
+for _, row in ipairs(vmem.policies()) do
+    if row.serves:find("frames", 1, true) then table.insert(flat.policies, row.name) end
+end
+
 -- --- one address space, flat --------------------------------------------------------
 
 local Space = {}
@@ -273,7 +279,7 @@ end
 function flat.machine(rng)
     local o
     repeat o = fuzz.machine(rng, rng.below(2) == 0) until o.paging.enabled and o.paging.page <= 1024
-    o.policy = rng.pick({ "lru", "fifo", "clock", "random" })
+    o.policy = rng.pick(flat.policies)
     if #o.paging.levels > 1 and (model.formats[o.paging.pte].large or 0) > 0 and rng.below(3) == 0 then
         o.huge, o.compact, o.huge_scan = "always", rng.below(2) == 0, rng.below(4)
     end

@@ -481,7 +481,7 @@ function kfuzz.machine(rng)
     local o
     repeat o = fuzz.machine(rng, rng.below(2) == 0) until o.paging.enabled and o.paging.page <= 1024
     local function some(percent, v) return rng.below(100) < percent and v or nil end
-    o.policy = rng.pick({ "lru", "fifo", "clock", "random" })
+    o.policy = rng.pick(flat.policies)
     o.frames = rng.pick({ "bitmap", "buddy" })
     o.zero_frame = some(40, true)
     o.swap_readahead = some(40, 1 + rng.below(4))

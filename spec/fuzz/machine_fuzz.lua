@@ -21,7 +21,7 @@ local fuzz = { random = random }
 
 -- --- machines -----------------------------------------------------------------------
 
-local set_policies = { "lru", "lru", "lru", "fifo", "tree-plru", "clock" }
+local set_policies = { "lru", "lru", "lru", "fifo", "tree-plru", "clock", "bit-plru", "nru", "srrip" }
 local frame_policies = { "lru", "fifo", "clock" }
 
 local function chance(rng, percent) return rng.below(100) < percent end

@@ -156,6 +156,48 @@ function fuzz.writers.pages(rng, n)
         { "load", 28672, 1, 0 }, { "load", 28672, 1, 0 }, table.unpack(list) }
 end
 
+function fuzz.writers.arc(rng, n)
+    local list, out, first = {}, {}, rng.below(1000)
+    for i = 1, n + 1 do
+        local block, count = rng.bits() >> (13 + rng.below(50)), rng.below(20)
+        if count > 0 then list[#list + 1] = { "load", block * 4096, count * 4096, 0 } end
+        out[i] = ("%d %d 0 %d\n"):format(block, count, first + i)
+    end
+    return table.concat(out), list
+end
+
+function fuzz.writers.lirs(rng, n)
+    local list, out = {}, { "*\n" }
+    for i = 1, n do
+        local block = rng.bits() >> (12 + rng.below(52))
+        list[i] = { "load", block * 4096, 1, 0 }
+        out[i + 1] = ("%d%s\n"):format(block, rng.pick({ "", "\n*", " \r", "\n" }))
+    end
+    return table.concat(out), list
+end
+
+-- Numbers here; spec/objects_spec.lua has names and quotes.
+function fuzz.writers.csv(rng, n)
+    local list, out = {}, { rng.pick({ "time,obj_id,size,op\n", "TIME, Key ,size,Operation\r\n" }) }
+    for i = 1, n do
+        local object, writes = rng.bits() >> (12 + rng.below(52)), rng.below(3) == 0
+        list[i] = { writes and "store" or "load", object * 4096, 1, 0 }
+        out[i + 1] = ("%d,%d, %d,%s\n"):format(i, object, rng.below(9999), writes and "set" or "get")
+    end
+    return table.concat(out), list
+end
+
+function fuzz.writers.oracle(rng, n)
+    local list, objects, next, out = {}, {}, {}, {}
+    for i = 1, n do objects[i] = rng.below(2) == 0 and rng.below(50) or rng.bits() >> (12 + rng.below(50)) end
+    for i = n, 1, -1 do
+        list[i] = { "load", objects[i] * 4096, 1, 0 }
+        out[i] = ("<I4I8I4i8"):pack(i // 3, objects[i], rng.below(1 << 32), next[objects[i]] or -1)
+        next[objects[i]] = i
+    end
+    return table.concat(out), list
+end
+
 function fuzz.writers.champsim(rng, n)
     local list, out = {}, {}
     local function operand(kind, into)
@@ -195,7 +237,7 @@ fuzz.writers.gzip, fuzz.writers.zstd, fuzz.writers.xz = compressed("gzip"), comp
 
 -- Formats in which no damage may go unseen.
 fuzz.exact = { vmt = true, gzip = true, zstd = true, xz = true }
-fuzz.formats = { "vmt", "lackey", "din", "pages", "champsim", "gzip", "zstd", "xz" }
+fuzz.formats = { "vmt", "lackey", "din", "pages", "arc", "lirs", "csv", "oracle", "champsim", "gzip", "zstd", "xz" }
 
 -- One damaged variant; true as second result where it is a mere cut.
 function fuzz.damage(rng, bytes)

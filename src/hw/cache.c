@@ -344,7 +344,7 @@ vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uin
     c->is_inclusive = cfg->inclusive;
     size_t lines = (size_t)sets * cfg->ways;
     uint64_t highest = (pa_limit - 1) >> c->line_bits;
-    if (packed && cfg->policy == &policy_lru && highest < CACHE_EMPTY >> 1) {
+    if (packed && cfg->policy.cls == &policy_lru && highest < CACHE_EMPTY >> 1) {
         c->stride_bits = log2_floor(cfg->ways) + !is_pow2(cfg->ways);
         c->packed = host_zalloc_aligned(host, cache_packed_bytes(c));
         if (!c->packed)
@@ -354,8 +354,9 @@ vm_status cache_init(cache *c, const vm_host *host, const cache_config *cfg, uin
         c->touch = set_op_find(cfg->ways, cfg->portable);
         return VM_OK;
     }
-    policy_config pc = {.sets = (uint32_t)sets, .slots = cfg->ways, .seed = seed};
-    vm_status s = policy_new(host, cfg->policy, &pc, &c->pol, e);
+    policy_config pc = {
+        .sets = (uint32_t)sets, .slots = cfg->ways, .capacity = cfg->ways, .seed = seed};
+    vm_status s = policy_new(host, &cfg->policy, &pc, &c->pol, e);
     if (s == VM_OK)
         s = policy_reserve(c->pol, cfg->ways, e);
     c->tags = s == VM_OK ? host_zalloc(host, lines * sizeof *c->tags) : NULL;

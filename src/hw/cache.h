@@ -64,7 +64,7 @@ typedef struct cache_config {
     cache_write write;
     bool allocate; /* on a write miss */
     bool inclusive;
-    const policy_class *policy;
+    policy_choice policy;
     bool portable; /* use no vector instructions */
 } cache_config;
 

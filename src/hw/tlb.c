@@ -14,14 +14,15 @@ vm_status tlb_init(tlb *t, const vm_host *host, const tlb_config *cfg,
     t->ways = cfg->ways;
     t->set_mask = cfg->entries / cfg->ways - 1;
     memcpy(t->class_shift, class_shift, sizeof t->class_shift);
-    t->ordered = ordered && cfg->policy == &policy_lru;
+    t->ordered = ordered && cfg->policy.cls == &policy_lru;
     t->e = host_zalloc_aligned(host, cfg->entries * sizeof *t->e);
     if (!t->e)
         return vm_fail_nomem(e, "a TLB");
     if (t->ordered)
         return VM_OK;
-    policy_config pc = {.sets = tlb_sets(t), .slots = cfg->ways, .seed = seed};
-    vm_status s = policy_new(host, cfg->policy, &pc, &t->pol, e);
+    policy_config pc = {
+        .sets = tlb_sets(t), .slots = cfg->ways, .capacity = cfg->ways, .seed = seed};
+    vm_status s = policy_new(host, &cfg->policy, &pc, &t->pol, e);
     if (s == VM_OK)
         s = policy_reserve(t->pol, cfg->ways, e);
     if (s != VM_OK)

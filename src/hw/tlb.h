@@ -48,7 +48,7 @@ typedef struct tlb_config {
     uint32_t entries; /* 0: this level is left out */
     uint32_t ways;
     uint32_t latency; /* cycles that a lookup takes */
-    const policy_class *policy;
+    policy_choice policy;
 } tlb_config;
 
 typedef struct tlb {

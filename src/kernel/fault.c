@@ -27,11 +27,18 @@ typedef struct fault_page {
     fault_served served;
 } fault_page;
 
-/* A frame for a page of private memory, in the policy's care once it is entered. */
-static vm_status fault_take(kernel *k, space *s, uint64_t *ppn, vm_error *e)
+/* A frame for the page of private memory with this key, in the policy's care once it
+ * is entered. */
+static vm_status fault_take(kernel *k, space *s, uint64_t key, uint64_t *ppn, vm_error *e)
 {
+    k->incoming = key;
     vm_status st = reclaim_make_room(k, s, e);
-    return st == VM_OK ? reclaim_take(k, s, 1, 1, FRAME_ANON, ppn, e) : st;
+    if (st == VM_OK)
+        st = reclaim_take(k, s, 1, 1, FRAME_ANON, ppn, e);
+    k->incoming = POLICY_NO_KEY;
+    if (st == VM_OK)
+        k->taken = *ppn;
+    return st;
 }
 
 static uint64_t fault_entry(const kernel *k, const fault_page *f)
@@ -62,11 +69,12 @@ static vm_status fault_zero(kernel *k, fault_page *f, vm_error *e)
                  area_pte_prot(f->a) & ~(unsigned)PROT_W);
         return VM_OK;
     }
-    vm_status st = fault_take(k, f->s, &ppn, e);
+    uint64_t key = kernel_page_key(f->s, kernel_vpn(k, f->va));
+    vm_status st = fault_take(k, f->s, key, &ppn, e);
     if (st != VM_OK)
         return st;
     KERNEL_COUNT(k, f->p, zero_fills);
-    page_enter(k, f->s, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
+    page_enter(k, f->s, ppn, key);
     fault_replace(k, f, ppn, area_pte_prot(f->a));
     kernel_emit(k, KEVENT_ZERO_FILL, f->p->pid, f->va, ppn, 1);
     return VM_OK;
@@ -79,7 +87,8 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     unsigned bits = hw->g.page_bits;
     uint64_t ppn;
     dram_read(&hw->mem, from << bits, k->copy, kernel_page(k));
-    vm_status st = fault_take(k, f->s, &ppn, e);
+    uint64_t key = kernel_page_key(f->s, kernel_vpn(k, f->va));
+    vm_status st = fault_take(k, f->s, key, &ppn, e);
     if (st != VM_OK)
         return st;
     if (!dram_write(&hw->mem, ppn << bits, k->copy, kernel_page(k))) {
@@ -88,7 +97,7 @@ static vm_status fault_copy(kernel *k, fault_page *f, uint64_t from, vm_error *e
     }
     KERNEL_COUNT(k, f->p, cow_copies);
     frames_at(&k->frames, ppn)->dirty = true;
-    page_enter(k, f->s, ppn, kernel_page_key(f->s, kernel_vpn(k, f->va)));
+    page_enter(k, f->s, ppn, key);
     fault_replace(k, f, ppn, area_pte_prot(f->a));
     kernel_emit(k, KEVENT_COW, f->p->pid, f->va, from, ppn);
     return VM_OK;
@@ -151,7 +160,7 @@ static vm_status fault_swapped(kernel *k, fault_page *f, uint32_t slot, vm_error
         KERNEL_COUNT(k, f->p, swap_maps);
     } else {
         uint64_t ppn;
-        vm_status st = fault_take(k, f->s, &ppn, e);
+        vm_status st = fault_take(k, f->s, x->key, &ppn, e);
         disk_begin(&k->hw->disk);
         if (st == VM_OK)
             st = fault_read_slot(k, f->s, slot, ppn, e);

@@ -132,7 +132,7 @@ typedef enum huge_mode { HUGE_NEVER, HUGE_MADVISE, HUGE_ALWAYS } huge_mode;
 typedef enum quota { QUOTA_NONE, QUOTA_WORKING_SET, QUOTA_FAULT_FREQUENCY } quota;
 
 typedef struct kernel_config {
-    const policy_class *policy;
+    policy_choice policy;
     bool local; /* a process replaces its own pages: it has a policy of its own */
     quota quota;
     uint64_t window;                 /* accesses, of quotas and load control */
@@ -204,6 +204,8 @@ typedef struct kernel {
     swap_area swap;
     pool blocks; /* of the disk, behind the swap area: those of files */
     policy *pol;
+    uint64_t taken;      /* frame that was taken last for a page that somebody faulted on */
+    uint64_t incoming;   /* key of the page that a frame is wanted for, or POLICY_NO_KEY */
     process **processes; /* by pid; [0] unused */
     size_t process_count, process_cap;
     space **spaces; /* by id; [0] unused */

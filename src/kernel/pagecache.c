@@ -164,12 +164,16 @@ vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *ma
     *major = false;
     vm_status st = file_need(f, k->host, index, &page, e);
     if (st == VM_OK && page->frame == NUMBER_NONE) {
+        k->incoming = kernel_file_key(f, index);
         st = reclaim_make_room(k, NULL, e);
         if (st == VM_OK)
             st = reclaim_take(k, NULL, 1, 1, FRAME_FILE, ppn, e);
+        k->incoming = POLICY_NO_KEY;
         disk_begin(&k->hw->disk);
         if (st == VM_OK)
             st = file_fill(k, f, index, page, *ppn, e);
+        if (st == VM_OK)
+            k->taken = *ppn;
         *major = st == VM_OK && page->block != NUMBER_NONE;
     }
     if (st == VM_OK)

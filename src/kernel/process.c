@@ -9,13 +9,24 @@
 
 #include "kernel.h"
 
+static uint64_t kernel_references(void *ud)
+{
+    const kernel *k = ud;
+    return k->accesses(k->accesses_ud);
+}
+
 static vm_status kernel_new_policy(kernel *k, policy **out, vm_error *e)
 {
+    uint64_t count = k->frames.count, most = k->cfg.resident_limit;
     policy_config cfg = {.sets = 1,
-                         .slots = (uint32_t)k->frames.count,
+                         .slots = (uint32_t)count,
                          .seed = k->cfg.seed,
-                         .bits = reclaim_bits(k)};
-    return policy_new(k->host, k->cfg.policy, &cfg, out, e);
+                         .bits = reclaim_bits(k),
+                         .now = kernel_references,
+                         .now_ud = k};
+    if (most && !k->cfg.local)
+        cfg.capacity = (uint32_t)(most < count ? most : count);
+    return policy_new(k->host, &k->cfg.policy, &cfg, out, e);
 }
 
 vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel_config *cfg,
@@ -25,6 +36,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->hw = hw;
     k->host = host;
     k->cfg = *cfg;
+    k->incoming = POLICY_NO_KEY;
+    k->taken = FRAME_NONE;
     k->asid_generation = 1;
     k->space_hint = 1;
     k->next_asid = 1;

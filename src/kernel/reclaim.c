@@ -133,7 +133,7 @@ static vm_status reclaim_from(kernel *k, policy *pol, uint64_t count, vm_error *
 {
     for (uint64_t tries = 0; tries < count; tries++) {
         uint32_t ppn = 0;
-        vm_status st = pol->cls->victim(pol, 0, 0, &ppn, e);
+        vm_status st = pol->cls->victim(pol, 0, k->incoming, &ppn, e);
         if (st != VM_OK)
             return st;
         const frame *r = frames_at(&k->frames, ppn);
@@ -143,6 +143,7 @@ static vm_status reclaim_from(kernel *k, policy *pol, uint64_t count, vm_error *
         st = reclaim_evict(k, ppn, e);
         if (st != VM_REFUSED && st != VM_FAULT)
             return st;
+        pol->chosen = POLICY_NONE;
         pol->cls->remove(pol, 0, ppn);
         pol->cls->insert(pol, 0, ppn, r->key);
     }

@@ -16,6 +16,7 @@ int luaopen_vmem_core(lua_State *L)
     lua_open_generate(L);
     lua_open_record(L);
     lua_open_machine(L);
+    lua_open_study(L);
     lua_pushliteral(L, VMEM_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

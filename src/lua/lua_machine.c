@@ -19,6 +19,30 @@ lua_machine *lua_check_machine(lua_State *L, int idx)
 
 /* --- options ------------------------------------------------------------------- */
 
+static void machine_push_option(lua_State *L, const machine_options *o, const option_row *r)
+{
+    char text[POLICY_TEXT];
+    if (r->kind == OPTION_POLICY) {
+        policy_write(option_policy(o, r), text, sizeof text);
+        lua_pushstring(L, text);
+        return;
+    }
+    int64_t v = option_get(o, r);
+    if (r->kind == OPTION_NAME) {
+        lua_pushstring(L, r->choice((int)v));
+    } else if (r->kind == OPTION_BOOL) {
+        lua_pushboolean(L, v != 0);
+    } else if (r->kind == OPTION_LIST) {
+        lua_newtable(L);
+        for (int k = 0; k < o->levels_count; k++) {
+            lua_pushinteger(L, o->levels[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+    } else {
+        lua_pushinteger(L, v);
+    }
+}
+
 /* core.option_rows() -> list of { name, kind, default, min, max, doc, choices } */
 static int machine_option_rows(lua_State *L)
 {
@@ -34,8 +58,8 @@ static int machine_option_rows(lua_State *L)
         lua_setfield(L, -2, "kind");
         lua_pushstring(L, r->doc);
         lua_setfield(L, -2, "doc");
-        if (r->kind == OPTION_NAME) {
-            lua_pushstring(L, r->choice((int)option_get(&o, r)));
+        if (r->kind == OPTION_NAME || r->kind == OPTION_POLICY) {
+            machine_push_option(L, &o, r);
             lua_setfield(L, -2, "default");
             lua_newtable(L);
             for (int k = 0; r->choice(k); k++) {
@@ -64,24 +88,6 @@ static int machine_option_rows(lua_State *L)
         lua_rawseti(L, -2, i + 1);
     }
     return 1;
-}
-
-static void machine_push_option(lua_State *L, const machine_options *o, const option_row *r)
-{
-    int64_t v = option_get(o, r);
-    if (r->kind == OPTION_NAME) {
-        lua_pushstring(L, r->choice((int)v));
-    } else if (r->kind == OPTION_BOOL) {
-        lua_pushboolean(L, v != 0);
-    } else if (r->kind == OPTION_LIST) {
-        lua_newtable(L);
-        for (int k = 0; k < o->levels_count; k++) {
-            lua_pushinteger(L, o->levels[k]);
-            lua_rawseti(L, -2, k + 1);
-        }
-    } else {
-        lua_pushinteger(L, v);
-    }
 }
 
 /* core.presets() -> list of { name, doc, options = { ["dram.size"] = n, ... } } */
@@ -113,21 +119,82 @@ static int machine_presets(lua_State *L)
     return 1;
 }
 
-/* core.policies() -> list of { name, doc, serves } */
+static void machine_push_param(lua_State *L, const policy_param *r)
+{
+    static const char *const kinds[] = {"integer", "real", "name"};
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, r->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, kinds[r->kind]);
+    lua_setfield(L, -2, "kind");
+    lua_pushstring(L, r->doc);
+    lua_setfield(L, -2, "doc");
+    if (r->kind == POLICY_NAME) {
+        lua_newtable(L);
+        for (int k = 0; r->names[k]; k++) {
+            lua_pushstring(L, r->names[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+        lua_setfield(L, -2, "choices");
+        lua_pushstring(L, r->names[(int)r->value]);
+        lua_setfield(L, -2, "default");
+        return;
+    }
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {{"default", r->value}, {"min", r->min}, {"max", r->max}};
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        if (r->kind == POLICY_INTEGER)
+            lua_pushinteger(L, (lua_Integer)numbers[k].value);
+        else
+            lua_pushnumber(L, numbers[k].value);
+        lua_setfield(L, -2, numbers[k].name);
+    }
+}
+
+/* core.policies() -> list of { name, doc, serves, params }, params a list of
+ * { name, kind, default, min, max, choices, doc } */
 static int machine_policies(lua_State *L)
 {
-    static const char *const serves[] = {"", "frames", "sets", "frames, sets"};
+    static const char *const serves[] = {"", "frames", "sets", "frames, sets", "studies"};
     lua_newtable(L);
     for (lua_Integer i = 0; policy_classes[i]; i++) {
-        lua_createtable(L, 0, 3);
-        lua_pushstring(L, policy_classes[i]->name);
+        const policy_class *c = policy_classes[i];
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, c->name);
         lua_setfield(L, -2, "name");
-        lua_pushstring(L, policy_classes[i]->doc);
+        lua_pushstring(L, c->doc);
         lua_setfield(L, -2, "doc");
-        lua_pushstring(L, serves[policy_classes[i]->serves & 3]);
+        lua_pushstring(L, serves[c->serves]);
         lua_setfield(L, -2, "serves");
+        lua_newtable(L);
+        for (lua_Integer k = 0; c->params && c->params[k].name; k++) {
+            machine_push_param(L, &c->params[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+        lua_setfield(L, -2, "params");
         lua_rawseti(L, -2, i + 1);
     }
+    return 1;
+}
+
+/* core.policy_text(option, text) -> the text as the option's value is shown again, or
+ * nil and what is wrong with it. */
+static int machine_policy_text(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1), *text = luaL_checkstring(L, 2);
+    const option_row *r = option_find(name);
+    machine_options o;
+    vm_error e;
+    luaL_argcheck(L, r && r->kind == OPTION_POLICY, 1, "this option takes no policy");
+    options_init(&o);
+    if (options_set_name(&o, name, text, &e) != VM_OK) {
+        lua_pushnil(L);
+        lua_pushstring(L, e.text);
+        return 2;
+    }
+    machine_push_option(L, &o, r);
     return 1;
 }
 
@@ -499,6 +566,7 @@ void lua_open_machine(lua_State *L)
     static const luaL_Reg functions[] = {{"machine", machine_open},
                                          {"option_rows", machine_option_rows},
                                          {"policies", machine_policies},
+                                         {"policy_text", machine_policy_text},
                                          {"presets", machine_presets},
                                          {"pte_formats", machine_pte_formats},
                                          {NULL, NULL}};

@@ -41,5 +41,6 @@ void lua_open_trace(lua_State *L);
 void lua_open_generate(lua_State *L);
 void lua_open_record(lua_State *L);
 void lua_open_machine(lua_State *L);
+void lua_open_study(lua_State *L);
 
 #endif

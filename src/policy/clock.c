@@ -3,7 +3,8 @@
  * CLOCK: the hand passes the slots in the order of their numbers; a referenced
  * slot loses its bit, the first unreferenced one is the victim, and the hand
  * stays behind it. A page enters with its bit set, since the access that
- * faulted is tried again and sets it. Reference bits are the owner's, where it
+ * faulted is tried again and sets it; `enter` = 0 is the other convention, for
+ * bits that are kept here. Reference bits are the owner's, where it
  * keeps them (A bits of PTEs), else a byte a slot here.
  * Source: Corbato, "A paging experiment with the Multics system", 1968.
  *
@@ -22,6 +23,15 @@ typedef struct clock_policy {
 } clock_policy;
 
 enum { CLOCK_FULL = 1, CLOCK_REFERENCED = 2 };
+enum { CLOCK_ENTER };
+
+static const policy_param clock_params[] = {
+    [CLOCK_ENTER] =
+        {"enter", POLICY_INTEGER, 1, 0, 1, NULL,
+         "1: a page enters with its reference bit set; 0: cleared, until it is "
+         "referenced again (not where A bits of PTEs serve: the retried access sets them)"},
+    {0},
+};
 
 static vm_status clock_init(policy *p, vm_error *e)
 {
@@ -58,7 +68,7 @@ static void clock_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     clock_policy *c = (clock_policy *)p;
     uint8_t *s = &c->state[(size_t)set * p->room + slot];
     c->full[set] += !(*s & CLOCK_FULL);
-    *s = CLOCK_FULL | CLOCK_REFERENCED;
+    *s = (uint8_t)(CLOCK_FULL | (p->param[CLOCK_ENTER] != 0 ? CLOCK_REFERENCED : 0));
 }
 
 static void clock_touch(policy *p, uint32_t set, uint32_t slot, bool write)
@@ -81,7 +91,7 @@ static vm_status clock_victim(policy *p, uint32_t set, uint64_t key, uint32_t *s
     clock_policy *c = (clock_policy *)p;
     uint8_t *s = c->state + (size_t)set * p->room;
     if (c->full[set] == 0)
-        return vm_fail(e, VM_POLICY, "policy clock: no slot is full, so none can be a victim");
+        return policy_no_victim(p, e);
     for (;;) {
         /* It goes round all slots that there can be; those without room are empty. */
         uint32_t at = c->hand[set] < p->room ? c->hand[set] : 0;
@@ -117,6 +127,7 @@ const policy_class policy_clock = {
     .doc = "one reference bit and a hand; O(1) amortised, 1 byte a slot (Corbato 1968)",
     .serves = POLICY_FRAMES | POLICY_SETS,
     .size = sizeof(clock_policy),
+    .params = clock_params,
     .init = clock_init,
     .free = clock_free,
     .reserve = clock_reserve,

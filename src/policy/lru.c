@@ -1,17 +1,19 @@
-/* lru.c: exact least recently used, for few ways and for many frames.
- *
- * A reference writes a stamp, nothing else. In the sets of a cache the victim
- * is found by a scan. In one set of many frames a binary heap orders the slots by the stamp they
- * had when they were queued; a slot whose stamp is newer than that is queued
- * anew when it comes to the top, so that a hit costs one store and a victim
- * O(log n), amortised over the hits since. (A linked list costs six dependent
- * stores a hit.)
+/* lru.c: exact least recently used, for few ways and for many frames, in three forms
+ * for three owners.
+ *   scan   the sets of a cache: a reference writes a stamp, a victim is found by a look
+ *          at all ways.
+ *   heap   an owner with reference bits, which writes the stamps of hits by itself: a
+ *          binary heap orders the slots by the stamp they had when they were queued; one
+ *          whose stamp is newer than that is queued anew when it comes to the top. A hit
+ *          costs one store and a victim O(log n), amortised over the hits since.
+ *   queue  an owner that calls at each reference: the queue of recency.h.
  *
  * Invariants: stamp 0 means empty; each full slot of a heap's set is in it once,
  * with a queued stamp not newer than its true one. Two stamps are never equal.
  * Source: Mattson et al., "Evaluation techniques for storage hierarchies", 1970.
  */
 #include "policy.h"
+#include "recency.h"
 
 typedef struct lru_item {
     uint64_t queued; /* the stamp it was queued with */
@@ -19,17 +21,19 @@ typedef struct lru_item {
 } lru_item;
 
 typedef struct lru {
-    policy base; /* base.stamps[set * room + slot] */
+    policy base; /* base.stamps[set * room + slot]; NULL in a queue */
     lru_item *heap;
     uint32_t *place; /* slot's index in the heap + 1; 0: not in it */
     uint32_t count;
-    bool scan;
+    bool scan, queued;
+    recency order; /* if queued */
 } lru;
 
 static vm_status lru_init(policy *p, vm_error *e)
 {
     (void)e;
     ((lru *)p)->scan = p->cfg.sets > 1;
+    ((lru *)p)->queued = p->cfg.sets == 1 && !p->cfg.bits.referenced;
     return VM_OK;
 }
 
@@ -39,11 +43,17 @@ static void lru_free(policy *p)
     host_free(p->host, p->stamps, (size_t)p->cfg.sets * p->room * sizeof *p->stamps);
     host_free(p->host, l->heap, p->room * sizeof *l->heap);
     host_free(p->host, l->place, p->room * sizeof *l->place);
+    recency_free(&l->order, p->host);
 }
 
 static vm_status lru_reserve(policy *p, uint32_t n, vm_error *e)
 {
     lru *l = (lru *)p;
+    if (l->queued) {
+        vm_status s = recency_reserve(&l->order, p->host, n, e);
+        p->room = s == VM_OK ? n : p->room;
+        return s;
+    }
     size_t old = (size_t)p->cfg.sets * p->room, size = (size_t)p->cfg.sets * n;
     uint64_t *stamps = host_zalloc(p->host, size * sizeof *stamps);
     lru_item *heap = l->scan ? NULL : host_alloc(p->host, n * sizeof *heap);
@@ -102,15 +112,22 @@ static void lru_sift_down(lru *l, uint32_t i, lru_item it)
 static void lru_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 {
     (void)write;
-    p->stamps[(size_t)set * p->room + slot] = ++p->tick;
+    if (p->stamps)
+        p->stamps[(size_t)set * p->room + slot] = ++p->tick;
+    else
+        recency_touch(&((lru *)p)->order, slot);
 }
 
 static void lru_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
     (void)key;
     lru *l = (lru *)p;
+    if (l->queued && !recency_has(&l->order, slot)) {
+        recency_add(&l->order, slot);
+        return;
+    }
     lru_touch(p, set, slot, false);
-    if (l->scan)
+    if (l->scan || l->queued)
         return;
     lru_item it = {p->stamps[slot], slot};
     if (l->place[slot])
@@ -122,6 +139,11 @@ static void lru_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 static void lru_remove(policy *p, uint32_t set, uint32_t slot)
 {
     lru *l = (lru *)p;
+    if (l->queued) {
+        if (recency_has(&l->order, slot))
+            recency_drop(&l->order, slot);
+        return;
+    }
     p->stamps[(size_t)set * p->room + slot] = 0;
     if (l->scan || l->place[slot] == 0)
         return;
@@ -147,12 +169,16 @@ static vm_status lru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
             if (s[i] && (best == UINT32_MAX || s[i] < s[best]))
                 best = i;
         if (best == UINT32_MAX)
-            return vm_fail(e, VM_POLICY, "policy lru: no slot is full, so none can be a victim");
+            return policy_no_victim(p, e);
         *slot = best;
         return VM_OK;
     }
-    if (l->count == 0)
-        return vm_fail(e, VM_POLICY, "policy lru: no slot is full, so none can be a victim");
+    if (l->queued ? l->order.count == 0 : l->count == 0)
+        return policy_no_victim(p, e);
+    if (l->queued) {
+        *slot = recency_first(&l->order);
+        return VM_OK;
+    }
     for (;;) {
         lru_item top = l->heap[0];
         if (p->stamps[top.slot] == top.queued) {
@@ -169,6 +195,8 @@ static const char *lru_check(const policy *p)
     const lru *l = (const lru *)p;
     if (l->scan)
         return NULL;
+    if (l->queued)
+        return recency_check(&l->order);
     for (uint32_t i = 0; i < l->count; i++) {
         lru_item it = l->heap[i];
         if (it.slot >= p->room || l->place[it.slot] != i + 1)
@@ -183,8 +211,10 @@ static const char *lru_check(const policy *p)
 
 const policy_class policy_lru = {
     .name = "lru",
-    .doc = "least recently used, exact; a store a hit, O(log n) a victim, 28 bytes a slot "
-           "(Mattson et al. 1970)",
+    .doc =
+        "least recently used, exact; a store or two a hit, O(1) a miss or O(log n) where the owner "
+        "has reference bits, amortised, 20 or 28 bytes a slot "
+        "(Mattson et al. 1970)",
     .serves = POLICY_FRAMES | POLICY_SETS,
     .exact = true,
     .size = sizeof(lru),

@@ -101,7 +101,7 @@ static vm_status fifo_victim(policy *p, uint32_t set, uint64_t key, uint32_t *sl
     (void)key;
     fifo *f = (fifo *)p;
     if (f->head[set] == NOWHERE)
-        return vm_fail(e, VM_POLICY, "policy fifo: no slot is full, so none can be a victim");
+        return policy_no_victim(p, e);
     *slot = f->head[set];
     return VM_OK;
 }
@@ -221,7 +221,7 @@ static vm_status random_victim(policy *p, uint32_t set, uint64_t key, uint32_t *
     (void)key;
     random_policy *r = (random_policy *)p;
     if (r->count[set] == 0)
-        return vm_fail(e, VM_POLICY, "policy random: no slot is full, so none can be a victim");
+        return policy_no_victim(p, e);
     *slot = r->full[(size_t)set * p->room + rng_below(&r->rng, r->count[set])];
     return VM_OK;
 }

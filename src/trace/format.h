@@ -55,6 +55,18 @@ vm_status din_open(const trace_file_source *from, stream *in, trace_cursor **out
 bool pages_recognise(const unsigned char *head, size_t n);
 vm_status pages_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
 
+bool arc_recognise(const unsigned char *head, size_t n);
+vm_status arc_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
+
+bool lirs_recognise(const unsigned char *head, size_t n);
+vm_status lirs_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
+
+bool csv_recognise(const unsigned char *head, size_t n);
+vm_status csv_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
+
+bool oracle_recognise(const unsigned char *head, size_t n);
+vm_status oracle_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
+
 vm_status pattern_open(const trace_file_source *from, stream *in, trace_cursor **out, vm_error *e);
 
 bool champsim_recognise(const unsigned char *head, size_t n);

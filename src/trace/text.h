@@ -36,6 +36,7 @@ struct text_cursor {
     uint16_t task;
     const trace_lines *lines; /* the source's, for the format "pattern" */
     bool ended;               /* the stream has no more */
+    unsigned column[2];       /* csv: of the object, of the operation */
     char *buf;                /* TEXT_PAD, TEXT_ROOM, TEXT_PAD bytes */
     size_t at, end;
     uint32_t break_at[TRACE_BLOCK]; /* for parsers: where lines end */

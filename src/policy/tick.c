@@ -1,0 +1,3 @@
+#include "tick.h"
+
+const char *const tick_units[] = {"faults", "references", NULL};

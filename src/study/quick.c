@@ -1,0 +1,287 @@
+#include "quick.h"
+
+#include "../base/bitset.h"
+
+typedef struct quick_row {
+    const policy_class *cls;
+    vm_status (*init)(study_quick *q, vm_error *e);
+    void (*run)(study_quick *q, size_t until);
+} quick_row;
+
+enum { QUICK_HERE = 1, QUICK_REFERENCED = 2, QUICK_DIRTY = 4 };
+
+struct study_quick {
+    const quick_row *row;
+    study_run *run;
+    uint32_t room, used;
+    uint32_t head;      /* FIFO, CLOCK: of the ring; LRU: the queue's, a position + 1 */
+    uint8_t enter;      /* CLOCK: QUICK_REFERENCED, or 0 */
+    uint8_t *state;     /* by page; LRU, OPT: QUICK_DIRTY alone, NULL where nothing is written */
+    uint32_t *ring;     /* pages; `room` of them */
+    uint32_t *last;     /* LRU: by page, position of its last reference + 1 */
+    uint32_t *arrival;  /* OPT: by page, the reference that brought it */
+    bitset again, done; /* OPT: as in policy/opt.c */
+};
+
+/* --- what all share ---------------------------------------------------------------- */
+
+VM_INLINE void quick_missed(study_run *r, uint32_t page)
+{
+    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[page] : 0];
+    c->misses++;
+    if (page >= r->seen) {
+        c->cold++;
+        r->seen = page + 1;
+    }
+}
+
+VM_INLINE void quick_evicted(study_run *r, uint32_t page, bool dirty)
+{
+    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[page] : 0];
+    c->evictions++;
+    c->writebacks += dirty;
+}
+
+/* QUICK_DIRTY where the word writes and that counts. */
+VM_INLINE uint8_t quick_dirty(uint32_t word, bool writes)
+{
+    return writes ? (uint8_t)((word >> 31) * QUICK_DIRTY) : 0;
+}
+
+static uint8_t *quick_bytes(study_quick *q)
+{
+    return host_zalloc(&q->run->host, q->run->refs->pages);
+}
+
+static uint32_t *quick_words(study_quick *q, size_t n)
+{
+    return host_zalloc(&q->run->host, n * sizeof(uint32_t));
+}
+
+/* --- FIFO and CLOCK ------------------------------------------------------------------ */
+
+static vm_status quick_ring(study_quick *q, vm_error *e)
+{
+    q->state = quick_bytes(q);
+    q->ring = quick_words(q, q->room);
+    return q->state && q->ring ? VM_OK : vm_fail_nomem(e, "a paging study");
+}
+
+VM_INLINE void quick_ring_to(study_quick *q, size_t until, bool referenced, bool writes)
+{
+    study_run *r = q->run;
+    const uint32_t *refs = r->refs->refs;
+    uint8_t *state = q->state;
+    uint32_t *at = q->ring, head = q->head, room = q->room;
+    for (size_t i = r->future.at; i < until; i++) {
+        uint32_t word = refs[i], page = word & STUDY_PAGE;
+        VM_PREFETCH(&state[refs[i + STUDY_AHEAD / 2] & STUDY_PAGE]);
+        uint8_t s = state[page];
+        if (VM_LIKELY(s)) {
+            if (referenced)
+                state[page] = s | QUICK_REFERENCED | quick_dirty(word, writes);
+            else if (writes)
+                state[page] = s | quick_dirty(word, writes);
+            continue;
+        }
+        quick_missed(r, page);
+        if (q->used < room) {
+            q->used++;
+        } else {
+            while (referenced && state[at[head]] & QUICK_REFERENCED) {
+                state[at[head]] &= (uint8_t)~QUICK_REFERENCED;
+                head = head + 1 == room ? 0 : head + 1;
+                VM_PREFETCH(&state[at[head + 16 < room ? head + 16 : 0]]);
+            }
+            quick_evicted(r, at[head], state[at[head]] & QUICK_DIRTY);
+            state[at[head]] = 0;
+        }
+        at[head] = page;
+        head = head + 1 == room ? 0 : head + 1;
+        state[page] = QUICK_HERE | q->enter | quick_dirty(word, writes);
+    }
+    q->head = head;
+}
+
+static void quick_fifo(study_quick *q, size_t until)
+{
+    if (q->run->dirty)
+        quick_ring_to(q, until, false, true);
+    else
+        quick_ring_to(q, until, false, false);
+}
+
+static void quick_clock(study_quick *q, size_t until)
+{
+    if (q->run->dirty)
+        quick_ring_to(q, until, true, true);
+    else
+        quick_ring_to(q, until, true, false);
+}
+
+/* --- LRU ----------------------------------------------------------------------------- */
+
+static vm_status quick_queue(study_quick *q, vm_error *e)
+{
+    q->last = quick_words(q, q->run->refs->pages);
+    q->head = 1;
+    if (q->run->dirty)
+        q->state = quick_bytes(q);
+    return q->last && (q->state || !q->run->dirty) ? VM_OK : vm_fail_nomem(e, "a paging study");
+}
+
+VM_INLINE void quick_lru_to(study_quick *q, size_t until, bool writes)
+{
+    study_run *r = q->run;
+    const uint32_t *refs = r->refs->refs;
+    uint32_t *last = q->last, head = q->head;
+    for (size_t i = r->future.at; i < until; i++) {
+        uint32_t word = refs[i], page = word & STUDY_PAGE;
+        VM_PREFETCH(&last[refs[i + STUDY_AHEAD / 2] & STUDY_PAGE]);
+        /* What was referenced before the head has been evicted since. */
+        bool hit = last[page] >= head;
+        last[page] = (uint32_t)i + 1;
+        if (VM_UNLIKELY(!hit)) {
+            quick_missed(r, page);
+            if (q->used < q->room) {
+                q->used++;
+            } else {
+                while (last[refs[head - 1] & STUDY_PAGE] != head) {
+                    head++;
+                    VM_PREFETCH(&last[refs[head + STUDY_AHEAD / 4] & STUDY_PAGE]);
+                }
+                uint32_t victim = refs[head - 1] & STUDY_PAGE;
+                quick_evicted(r, victim, writes && q->state[victim]);
+                if (writes)
+                    q->state[victim] = 0;
+                head++;
+            }
+        }
+        if (writes)
+            q->state[page] |= quick_dirty(word, writes);
+    }
+    q->head = head;
+}
+
+static void quick_lru(study_quick *q, size_t until)
+{
+    if (q->run->dirty)
+        quick_lru_to(q, until, true);
+    else
+        quick_lru_to(q, until, false);
+}
+
+/* --- OPT ------------------------------------------------------------------------------ */
+
+static vm_status quick_sets(study_quick *q, vm_error *e)
+{
+    const study_run *r = q->run;
+    bool whole = bitset_init(&q->again, &r->host, r->refs->count);
+    whole = bitset_init(&q->done, &r->host, r->refs->count) && whole;
+    q->arrival = quick_words(q, r->refs->pages);
+    if (r->dirty)
+        q->state = quick_bytes(q);
+    return whole && q->arrival && (q->state || !r->dirty) ? VM_OK
+                                                          : vm_fail_nomem(e, "a paging study");
+}
+
+VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
+{
+    study_run *r = q->run;
+    const uint32_t *refs = r->refs->refs, *next_use = r->refs->next_use;
+    size_t soon = until > STUDY_AHEAD ? until - STUDY_AHEAD : 0;
+    for (size_t i = r->future.at; i < until; i++) {
+        uint32_t word = refs[i], page = word & STUDY_PAGE, next = next_use[i];
+        if (i < soon && next_use[i + STUDY_AHEAD / 2] != STUDY_NEVER)
+            VM_PREFETCH(&q->again.level[0][next_use[i + STUDY_AHEAD / 2] / 64]);
+        if (VM_LIKELY(bitset_has(&q->again, i))) {
+            bitset_remove(&q->again, i);
+        } else {
+            quick_missed(r, page);
+            if (q->used < q->room) {
+                q->used++;
+            } else {
+                size_t at = bitset_first(&q->done);
+                bool over = at != BITSET_NONE;
+                if (!over)
+                    at = bitset_last(&q->again);
+                bitset_remove(over ? &q->done : &q->again, at);
+                uint32_t victim = refs[at] & STUDY_PAGE;
+                quick_evicted(r, victim, writes && q->state[victim]);
+                if (writes)
+                    q->state[victim] = 0;
+            }
+            q->arrival[page] = (uint32_t)i;
+        }
+        if (VM_LIKELY(next != STUDY_NEVER))
+            bitset_add(&q->again, next);
+        else
+            bitset_add(&q->done, q->arrival[page]);
+        if (writes)
+            q->state[page] |= quick_dirty(word, writes);
+    }
+}
+
+static void quick_opt(study_quick *q, size_t until)
+{
+    if (q->run->dirty)
+        quick_opt_to(q, until, true);
+    else
+        quick_opt_to(q, until, false);
+}
+
+/* ----------------------------------------------------------------------------------------- */
+
+static const quick_row quick_rows[] = {
+    {&policy_fifo, quick_ring, quick_fifo},
+    {&policy_clock, quick_ring, quick_clock},
+    {&policy_lru, quick_queue, quick_lru},
+    {&policy_opt, quick_sets, quick_opt},
+};
+
+vm_status study_quick_new(study_run *r, const policy_choice *choice, uint32_t room,
+                          study_quick **out, vm_error *e)
+{
+    const quick_row *row = NULL;
+    *out = NULL;
+    for (size_t i = 0; i < sizeof quick_rows / sizeof *quick_rows; i++)
+        if (quick_rows[i].cls == choice->cls)
+            row = &quick_rows[i];
+    if (!row)
+        return VM_OK;
+    study_quick *q = host_zalloc(&r->host, sizeof *q);
+    if (!q)
+        return vm_fail_nomem(e, "a paging study");
+    q->row = row;
+    q->run = r;
+    q->room = room;
+    q->enter = row->cls == &policy_clock && choice->param[0] != 0 ? QUICK_REFERENCED : 0;
+    vm_status s = row->init(q, e);
+    if (s != VM_OK) {
+        study_quick_free(q);
+        return s;
+    }
+    *out = q;
+    return VM_OK;
+}
+
+void study_quick_free(study_quick *q)
+{
+    if (!q)
+        return;
+    const vm_host *host = &q->run->host;
+    size_t pages = q->run->refs->pages;
+    host_free(host, q->state, pages);
+    host_free(host, q->ring, q->room * sizeof *q->ring);
+    host_free(host, q->last, pages * sizeof *q->last);
+    host_free(host, q->arrival, pages * sizeof *q->arrival);
+    bitset_free(&q->again, host);
+    bitset_free(&q->done, host);
+    host_free(host, q, sizeof *q);
+}
+
+void study_quick_to(study_quick *q, size_t until)
+{
+    q->row->run(q, until);
+    q->run->future.at = until;
+}
