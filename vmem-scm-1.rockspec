@@ -56,6 +56,7 @@ build = {
       ["vmem.paging.refs"] = "lua/vmem/paging/refs.lua",
       ["vmem.program"] = "lua/vmem/program.lua",
       ["vmem.options"] = "lua/vmem/options.lua",
+      ["vmem.policy"] = "lua/vmem/policy.lua",
       ["vmem.presets"] = "lua/vmem/presets.lua",
       ["vmem.record"] = "lua/vmem/record.lua",
       ["vmem.report"] = "lua/vmem/report.lua",

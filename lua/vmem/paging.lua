@@ -131,7 +131,7 @@ local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "s
 ---@class vmem.PagingRunOptions
 ---@field trace vmem.trace|vmem.References
 ---@field frames integer|integer[] with scope = "local", a number that is shared out evenly, or one for each process
----@field policy? string|table "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }
+---@field policy? string|table|vmem.Policy "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }, or an object of vmem.policy
 ---@field page? integer|string bytes, a power of two; 4096
 ---@field processes? boolean false: all tasks of the trace share one address space
 ---@field scope? "global"|"local" whose page goes: anybody's, or one of the process that faults
@@ -146,7 +146,7 @@ local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "s
 ---@return vmem.PagingRun
 function paging.run(t)
   local o = study.take("paging.run", t, run_rows)
-  local policy = study.policy("paging.run", o.policy)
+  local policy, name = study.policy("paging.run", o.policy)
   if not o.frames then error("paging.run: frames is missing", 2) end
   local r = decode("paging.run", o)
   local pools = share("paging.run", o.frames, o.scope, r)
@@ -157,7 +157,7 @@ function paging.run(t)
     done, ended = raw:step(STEP)
     if o.progress then o.progress(done, r.refs) end
   until ended
-  local self = result(policy, raw, r, o, pools)
+  local self = result(name, raw, r, o, pools)
   if o.log then
     local bases, slots = slot_bases(r, o, pools)
     self.log = log.new(r, raw:log(), bases, slots, tostring(self))
