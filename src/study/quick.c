@@ -185,7 +185,7 @@ static vm_status quick_sets(study_quick *q, vm_error *e)
                                                           : vm_fail_nomem(e, "a paging study");
 }
 
-VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
+VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes, bool several)
 {
     study_run *r = q->run;
     const uint32_t *refs = r->refs->refs, *next_use = r->refs->next_use;
@@ -206,10 +206,15 @@ VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
                 if (!over)
                     at = bitset_last(&q->again);
                 bitset_remove(over ? &q->done : &q->again, at);
-                uint32_t victim = refs[at] & STUDY_PAGE;
-                quick_evicted(r, victim, writes && q->state[victim]);
-                if (writes)
-                    q->state[victim] = 0;
+                /* The string there is far from the host's caches: look only if it must be. */
+                if (writes || several) {
+                    uint32_t victim = refs[at] & STUDY_PAGE;
+                    quick_evicted(r, victim, writes && q->state[victim]);
+                    if (writes)
+                        q->state[victim] = 0;
+                } else {
+                    r->counts[0].evictions++;
+                }
             }
             q->arrival[page] = (uint32_t)i;
         }
@@ -225,9 +230,11 @@ VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
 static void quick_opt(study_quick *q, size_t until)
 {
     if (q->run->dirty)
-        quick_opt_to(q, until, true);
+        quick_opt_to(q, until, true, true);
+    else if (q->run->refs->processes > 1)
+        quick_opt_to(q, until, false, true);
     else
-        quick_opt_to(q, until, false);
+        quick_opt_to(q, until, false, false);
 }
 
 /* ----------------------------------------------------------------------------------------- */
