@@ -154,7 +154,8 @@ end
 function TestLuaPolicyErrors.testInSets()
     local bad = policy({ name = "bad", victim = function() return 99 end })
     local trace = vmem.trace.zipf({ refs = 2000, pages = 200, seed = 5 })
-    for _, options in ipairs({ { tlb = { l1d = { policy = bad } } }, { cache = { l1d = { policy = bad, size = "4KiB" } } },
+    for _, options in ipairs({ { tlb = { l1d = { policy = bad } } },
+        { cache = { l1d = { policy = bad, size = "4KiB" } } },
         { cache = { l2 = { policy = bad, size = "16KiB" } } } }) do
         options.preset = "core-i7"
         local m <close> = vmem.machine(options)
