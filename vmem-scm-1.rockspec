@@ -57,6 +57,7 @@ build = {
       ["vmem.program"] = "lua/vmem/program.lua",
       ["vmem.options"] = "lua/vmem/options.lua",
       ["vmem.policy"] = "lua/vmem/policy.lua",
+      ["vmem.policy.check"] = "lua/vmem/policy/check.lua",
       ["vmem.presets"] = "lua/vmem/presets.lua",
       ["vmem.record"] = "lua/vmem/record.lua",
       ["vmem.report"] = "lua/vmem/report.lua",

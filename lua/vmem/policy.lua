@@ -5,6 +5,7 @@
 --- studies. docs/policies-in-lua.md is the tutorial.
 
 local core = require "vmem.core"
+local check = require "vmem.policy.check"
 
 local policy = {}
 
@@ -174,6 +175,36 @@ function policy.open(what, t)
   local ok, text = pcall(policy.text, what)
   if not ok then error("vmem.policy.open: " .. text, 2) end
   return core.policy_open(text, t.slots or 4, t.sets or 1, t.seed or 1)
+end
+
+local CHECK = { runs = 200, steps = 400, seed = 1 }
+
+--- Does the policy keep the contract? It serves an owner that does all that owners may, on
+--- random workloads of local phases, loops and scans: `runs` of them (200), which get longer, up to `steps` (400).
+--- What breaks it is made as small as can be, and shown call by call. Functions have a
+--- million instructions a call here.
+---@param what string|table|vmem.Policy
+---@param t? { runs?: integer, steps?: integer, seed?: integer }
+---@return true? kept
+---@return vmem.PolicyReport? report of what is broken; print it
+function policy.check(what, t)
+  local ok, object = pcall(policy.text, what)
+  if not ok then error("vmem.policy.check: " .. object, 2) end
+  local options = {}
+  for k, v in pairs(t or {}) do
+    if not CHECK[k] or math.type(v) ~= "integer" then
+      error(("vmem.policy.check: there is no option %s = %s (there are runs, seed, steps, whole numbers)"):format(
+        tostring(k), show(v)), 2)
+    end
+    options[k] = v
+  end
+  if policy.is(object) then
+    object = object:with {}
+    object.limit = math.min(object.limit > 0 and object.limit or 1000000, 1000000)
+  end
+  return check.run(policy.is(object) and object.name or tostring(object), function(slots)
+    return policy.open(object, { slots = slots, seed = 1 })
+  end, setmetatable(options, { __index = CHECK }))
 end
 
 return setmetatable(policy, { __call = function(_, t) return made("vmem.policy", t) end })
