@@ -2,6 +2,7 @@
 -- here by the manuals' rules, memory against the log, by a walker of its own.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local scene = require("scene")
 local flat = require("fuzz.flat_model")
 
 local KIB, MIB = 1 << 10, 1 << 20
@@ -56,13 +57,6 @@ local function registers(log, step)
     local list = {}
     for _, r in ipairs(log:step(step).registers) do list[#list + 1] = { r.name, r.old, r.new } end
     return list
-end
-
-local function fault(f, ...)
-    local ok, e = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertEquals(type(e), "table", tostring(e))
-    return e
 end
 
 TestBootLog = {}
@@ -219,7 +213,7 @@ function TestBootWhen:testMachinesWithoutAKernelsPart()
     end
     local m <close> = vmem.machine({ preset = "core-i7", dram = "1MiB" })
     local p = m:spawn()
-    lu.assertEquals(fault(p.load, p, 0xffff888000000000).code, "MAPERR")
+    lu.assertEquals(scene.fault(p.load, p, 0xffff888000000000).code, "MAPERR")
 end
 
 -- Nothing of a boot costs cycles or counts.
@@ -312,15 +306,14 @@ function TestBootSpaces:testUsersMayNotTouchTheKernel()
             for _, kind in ipairs({ "load", "store", "fetch" }) do
                 local p = m:spawn()
                 p:load(assert(p:mmap({ length = 4096 })))
-                local e
-                if kind == "store" then e = fault(p.store, p, va, 1, 1) else e = fault(p[kind], p, va, 1) end
+                local e = kind == "store" and scene.fault(p.store, p, va, 1, 1) or scene.fault(p[kind], p, va, 1)
                 lu.assertEquals({ e.signal, e.code, e.addr, e.access }, { "SIGSEGV", "ACCERR", va, kind })
                 lu.assertTrue(m:check())
             end
         end
         -- The stack of its kernel half is no exception, nor is another's.
         local p = m:spawn()
-        lu.assertEquals(fault(p.load, p, by:kernel()[2].start).code, "ACCERR")
+        lu.assertEquals(scene.fault(p.load, p, by:kernel()[2].start).code, "ACCERR")
         lu.assertEquals(by:load(a), 7)
         lu.assertEquals(#m:processes(), 1)
     end

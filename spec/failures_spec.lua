@@ -3,15 +3,9 @@
 -- machine is whole.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local scene = require("scene")
 
 local PAGE = 4096
-
-local function fault(f, ...)
-    local ok, e = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertEquals(type(e), "table", tostring(e))
-    return e
-end
 
 local function small(t)
     local o = { preset = "core-i7", dram = "1MiB", swap = "1MiB", kernel = { low = 0 } }
@@ -62,7 +56,7 @@ function TestFailuresDisk:testReadsThatFailAreSigbus()
             p:swap_out()
         end
         local n = 0
-        local e = fault(function()
+        local e = scene.fault(function()
             for i = 0, 7 do
                 p:load(a + i * PAGE)
                 n = n + 1
@@ -204,7 +198,7 @@ function TestFailuresDisk:testADiskThatWritesNothing()
     local kept, hungry = m:spawn(), m:spawn()
     local a, b = assert(kept:mmap({ length = 10 * PAGE })), assert(hungry:mmap({ length = 100 * PAGE }))
     for i = 0, 9 do kept:store(a + i * PAGE, 70 + i) end
-    local e = fault(function()
+    local e = scene.fault(function()
         for i = 0, 99 do hungry:store(b + i * PAGE, i) end
     end)
     lu.assertEquals({ e.signal, e.code }, { "SIGKILL", "OOM" })
@@ -224,7 +218,7 @@ function TestFailuresDisk:testADiskThatIsFull()
     local a = assert(p:mmap({ length = 8 * PAGE, flags = "shared", file = f }))
     for i = 0, 3 do p:store(a + i * PAGE, i) end
     lu.assertEquals(p:load(a + 5 * PAGE), 0)
-    local e = fault(p.store, p, a + 5 * PAGE, 1)
+    local e = scene.fault(p.store, p, a + 5 * PAGE, 1)
     lu.assertEquals({ e.signal, e.code }, { "SIGBUS", "OBJERR" })
     lu.assertTrue(m:check())
 end

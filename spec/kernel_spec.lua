@@ -3,6 +3,7 @@
 local lu = require("luaunit")
 local lpeg = require("lpeg")
 local vmem = require("vmem")
+local scene = require("scene")
 local flat = require("fuzz.flat_model")
 
 -- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
@@ -12,14 +13,6 @@ local function small(t)
     local o = { preset = "core-i7", dram = "256KiB", swap = "64KiB" }
     for k, v in pairs(t or {}) do o[k] = v end
     return vmem.machine(o)
-end
-
--- The fault that a call raises.
-local function fault(f, ...)
-    local ok, e = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertEquals(type(e), "table", tostring(e))
-    return e
 end
 
 TestKernelFlatModel = {}
@@ -48,25 +41,25 @@ TestKernelFaults = {}
 function TestKernelFaults:testFaultsAreObjectsAndOneClearLine()
     local m <close> = small()
     local p = m:spawn({ name = "demo" })
-    local e = fault(p.load, p, 0x5000, 4)
+    local e = scene.fault(p.load, p, 0x5000, 4)
     lu.assertEquals({ e.signal, e.code, e.addr, e.access, e.pid }, { "SIGSEGV", "MAPERR", 0x5000, "load", 1 })
     lu.assertEquals(tostring(e), "SIGSEGV (MAPERR): load of address 0x5000 by process 1")
     p = m:spawn()
     local a = assert(p:mmap({ length = 4096, prot = "r" }))
-    e = fault(p.store, p, a + 8, 1)
+    e = scene.fault(p.store, p, a + 8, 1)
     lu.assertEquals({ e.signal, e.code, e.addr, e.access, e.pid }, { "SIGSEGV", "ACCERR", a + 8, "store", 2 })
     p = m:spawn()
     a = assert(p:mmap({ length = 4096 }))
-    e = fault(p.fetch, p, a, 4)
+    e = scene.fault(p.fetch, p, a, 4)
     lu.assertEquals({ e.code, e.access }, { "ACCERR", "fetch" })
     p = m:spawn()
     a = assert(p:mmap({ length = 4096 }))
-    e = fault(p.load, p, a + 4092, 8) -- the second page is not there
+    e = scene.fault(p.load, p, a + 4092, 8) -- the second page is not there
     lu.assertEquals({ e.code, e.addr }, { "MAPERR", a + 4096 })
     p = m:spawn()
-    lu.assertEquals(fault(p.load, p, 1 << 62).code, "MAPERR") -- not canonical
+    lu.assertEquals(scene.fault(p.load, p, 1 << 62).code, "MAPERR") -- not canonical
     p = m:spawn()
-    lu.assertEquals(fault(p.load, p, -4, 8).code, "MAPERR") -- over the end of all addresses
+    lu.assertEquals(scene.fault(p.load, p, -4, 8).code, "MAPERR") -- over the end of all addresses
     lu.assertTrue(m:check())
 end
 
@@ -74,7 +67,7 @@ function TestKernelFaults:testWithoutPagingMemoryEndsWithSigbus()
     local m <close> = small({ paging = { enabled = false } })
     local p = m:spawn()
     p:store((256 << 10) - 8, 5)
-    local e = fault(p.load, p, (256 << 10) - 4, 8)
+    local e = scene.fault(p.load, p, (256 << 10) - 4, 8)
     lu.assertEquals({ e.signal, e.code }, { "SIGBUS", "ADRERR" })
 end
 
@@ -127,7 +120,7 @@ function TestKernelMemory:testOutOfMemoryKillsTheOneThatAsks()
         local a = assert(kept:mmap({ length = 10 * 4096 }))
         local b = assert(hungry:mmap({ length = 1000 * 4096 }))
         for page = 0, 9 do kept:store(a + page * 4096, 7000 + page) end
-        local e = fault(function()
+        local e = scene.fault(function()
             for page = 0, 999 do hungry:store(b + page * 4096, page) end
         end)
         lu.assertEquals({ e.signal, e.code, e.pid }, { "SIGKILL", "OOM", hungry:pid() })
@@ -260,7 +253,7 @@ function TestKernelRemap:testPagesMoveWithTheirBytes()
     lu.assertTrue(m:check())
     for i = 0, 7 do lu.assertEquals(p:load(0x7000000 + i * 4096), 100 + i) end
     lu.assertEquals(p:load(0x7009000), 0)
-    lu.assertEquals(fault(p.load, p, 0x10000).code, "MAPERR")
+    lu.assertEquals(scene.fault(p.load, p, 0x10000).code, "MAPERR")
     lu.assertTrue(m:check())
 end
 

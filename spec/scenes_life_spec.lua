@@ -1,41 +1,16 @@
 -- The lives of processes: fork, execve, exit and wait, as scenes with their counts.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local scene = require("scene")
 
 local PAGE = 4096
-
--- A scene: f(m) on a machine; then all processes end, all files go, and nothing is lost.
-local function scene(options, f)
-    local o = { preset = "core-i7", dram = "1MiB", swap = "1MiB", kernel = { low = 0 } }
-    for k, v in pairs(options) do o[k] = v end
-    local m <close> = vmem.machine(o)
-    local before = m:meminfo()
-    f(m)
-    lu.assertEquals({ m:check() }, { true })
-    for _, p in ipairs(m:processes()) do p:exit() end
-    for _, file in ipairs(m:files()) do assert(m:file(file.name)):unlink() end
-    collectgarbage() -- handles hold files that have no name
-    collectgarbage()
-    local after = m:meminfo()
-    for _, name in ipairs({ "free", "swap_used", "resident", "tables", "committed", "cached", "locked" }) do
-        lu.assertEquals(after[name], before[name], name)
-    end
-    lu.assertEquals({ m:check() }, { true })
-end
-
-local function fault(f, ...)
-    local ok, e = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertEquals(type(e), "table", tostring(e))
-    return e
-end
 
 TestScenesProcesses = {}
 
 -- The stack that execve makes, read as a program reads it.
 function TestScenesProcesses:testExecve()
     for preset, word in pairs({ ["core-i7"] = 8, ["x86-32"] = 4, sv39 = 8 }) do
-        scene({ preset = preset }, function(m)
+        scene.run({ preset = preset }, function(m)
             assert(m:program("prog", { text = ("T"):rep(5000), data = "DATA", bss = "8KiB",
                 libs = { { bytes = "LIB", name = "libc" } } }))
             local p = m:spawn()
@@ -74,7 +49,7 @@ function TestScenesProcesses:testExecve()
 end
 
 function TestScenesProcesses:testAFailedExecveLeavesAllAsItWas()
-    scene({ stack = "64KiB" }, function(m)
+    scene.run({ stack = "64KiB" }, function(m)
         assert(m:program("good", { text = "ok" }))
         assert(m:program("broken", { segments = { { addr = 0x10000, bytes = "a" }, { addr = 0x10000, bytes = "b" } } }))
         assert(m:file("text", "not a program"))
@@ -108,7 +83,7 @@ function TestScenesProcesses:testExecveIntoASmallSpace()
 end
 
 function TestScenesProcesses:testExecveWithoutMemory()
-    scene({ dram = "256KiB", swap = 0 }, function(m)
+    scene.run({ dram = "256KiB", swap = 0 }, function(m)
         assert(m:program("prog", { text = "x" }))
         lu.assertTrue(m:sync())
         local p = m:spawn()
@@ -125,7 +100,7 @@ function TestScenesProcesses:testExecveWithoutMemory()
 end
 
 function TestScenesProcesses:testZombiesOrphansWait()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         lu.assertEquals(select(3, p:wait()), "ECHILD")
         local c, d = assert(p:fork()), assert(p:fork())
@@ -136,7 +111,7 @@ function TestScenesProcesses:testZombiesOrphansWait()
         lu.assertEquals({ p:wait() }, { c:pid(), 7 })
         lu.assertEquals({ c:status() }, { "reaped", 7 })
         lu.assertEquals(select(3, p:wait(c:pid())), "ECHILD")
-        fault(d.load, d, 0)
+        scene.fault(d.load, d, 0)
         lu.assertEquals({ p:wait(d:pid()) }, { d:pid(), -1, "SIGSEGV" })
         -- Orphans are nobody's: they end without a zombie.
         local e, z = assert(p:fork()), assert(p:fork())

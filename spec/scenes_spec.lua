@@ -2,35 +2,9 @@
 -- have: mapped files, copy on write, fork, stacks, signals, swap, execve. Each begins
 -- on a small machine of its own, and ends with every frame, slot and block free.
 local lu = require("luaunit")
-local vmem = require("vmem")
+local scene = require("scene")
 
 local PAGE = 4096
-
--- A scene: f(m) on a machine; then all processes end, all files go, and nothing is lost.
-local function scene(options, f)
-    local o = { preset = "core-i7", dram = "1MiB", swap = "1MiB", kernel = { low = 0 } }
-    for k, v in pairs(options) do o[k] = v end
-    local m <close> = vmem.machine(o)
-    local before = m:meminfo()
-    f(m)
-    lu.assertEquals({ m:check() }, { true })
-    for _, p in ipairs(m:processes()) do p:exit() end
-    for _, file in ipairs(m:files()) do assert(m:file(file.name)):unlink() end
-    collectgarbage() -- handles hold files that have no name
-    collectgarbage()
-    local after = m:meminfo()
-    for _, name in ipairs({ "free", "swap_used", "resident", "tables", "committed", "cached", "locked" }) do
-        lu.assertEquals(after[name], before[name], name)
-    end
-    lu.assertEquals({ m:check() }, { true })
-end
-
-local function fault(f, ...)
-    local ok, e = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertEquals(type(e), "table", tostring(e))
-    return e
-end
 
 -- What f changed of the kernel's and the disk's counters, of those that `want` names.
 local function counted(m, want, f)
@@ -70,7 +44,7 @@ TestScenesFiles = {}
 -- Homework 9.14: hello becomes Jello through MAP_SHARED, and not through MAP_PRIVATE.
 function TestScenesFiles:testHelloJello()
     for _, case in ipairs({ { "shared", "Jello, world!\n", 0 }, { "private", "Hello, world!\n", 1 } }) do
-        scene({}, function(m)
+        scene.run({}, function(m)
             local flags, expected, copies = table.unpack(case)
             local f = assert(m:file("hello.txt", "Hello, world!\n"))
             local p = m:spawn()
@@ -87,7 +61,7 @@ end
 
 -- Practice problem 9.5: a file read through a private mapping.
 function TestScenesFiles:testMmapcopy()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local content = pages(10) .. "the end"
         local f = assert(m:file("input", content))
         lu.assertTrue(m:sync())
@@ -101,7 +75,7 @@ end
 
 -- The rest of a file's last page is zeros, and what is written there is not the file's.
 function TestScenesFiles:testTheTailIsZeros()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("tail", "abc"))
         local p = m:spawn()
         local a = assert(p:mmap({ length = PAGE, flags = "shared", file = f }))
@@ -114,12 +88,12 @@ function TestScenesFiles:testTheTailIsZeros()
 end
 
 function TestScenesFiles:testBeyondTheEndIsSigbus()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("short", pages(3)))
         local p, q = m:spawn(), m:spawn()
         local a = assert(p:mmap({ length = 5 * PAGE, prot = "r", flags = "shared", file = f }))
         p:load(a + 3 * PAGE - 8)
-        local e = fault(p.load, p, a + 3 * PAGE)
+        local e = scene.fault(p.load, p, a + 3 * PAGE)
         lu.assertEquals({ e.signal, e.code, e.addr }, { "SIGBUS", "ADRERR", a + 3 * PAGE })
         lu.assertFalse(p:alive())
         -- What was there goes from all who map it, private copies too.
@@ -133,13 +107,13 @@ function TestScenesFiles:testBeyondTheEndIsSigbus()
         lu.assertTrue(f:truncate(PAGE + 10))
         lu.assertEquals(q:read(b + PAGE, 12), ("B"):rep(10) .. "\0\0")
         lu.assertEquals(r:load(c + PAGE), 1)
-        lu.assertEquals(fault(q.load, q, b + 2 * PAGE).signal, "SIGBUS")
-        lu.assertEquals(fault(r.load, r, c + 2 * PAGE).signal, "SIGBUS")
+        lu.assertEquals(scene.fault(q.load, q, b + 2 * PAGE).signal, "SIGBUS")
+        lu.assertEquals(scene.fault(r.load, r, c + 2 * PAGE).signal, "SIGBUS")
     end)
 end
 
 function TestScenesFiles:testUnlinkWhileMapped()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("gone", "still here"))
         local p = m:spawn()
         local a = assert(p:mmap({ length = PAGE, flags = "shared", file = f }))
@@ -160,7 +134,7 @@ end
 
 -- The second who maps a page finds it in memory.
 function TestScenesFiles:testThePageCacheIsShared()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local content = pages(8)
         local f = assert(m:file("both", content))
         lu.assertTrue(m:sync())
@@ -177,7 +151,7 @@ function TestScenesFiles:testThePageCacheIsShared()
 end
 
 function TestScenesFiles:testMsyncAndEvictionWriteBackButNeverPrivatePages()
-    scene({ resident = 8, policy = "lru" }, function(m)
+    scene.run({ resident = 8, policy = "lru" }, function(m)
         local f = assert(m:file("data", pages(4)))
         lu.assertTrue(m:sync())
         local p = m:spawn()
@@ -207,7 +181,7 @@ function TestScenesFiles:testMsyncAndEvictionWriteBackButNeverPrivatePages()
 end
 
 function TestScenesFiles:testCleanPagesOfFilesAreDroppedNotSwapped()
-    scene({ resident = 4, swap = 0 }, function(m)
+    scene.run({ resident = 4, swap = 0 }, function(m)
         local content = pages(12)
         local f = assert(m:file("big", content))
         lu.assertTrue(m:sync())
@@ -224,7 +198,7 @@ end
 function TestScenesFiles:testReadAhead()
     for _, case in ipairs({ { "normal", 4, 12 }, { "random", 16, 0 }, { "sequential", 3, 13 } }) do
         local advice, major, ahead = table.unpack(case)
-        scene({ disk = { readahead = 3 } }, function(m)
+        scene.run({ disk = { readahead = 3 } }, function(m)
             local content = pages(16)
             local f = assert(m:file("stream", content))
             lu.assertTrue(m:sync())
@@ -242,7 +216,7 @@ TestScenesSharing = {}
 
 -- Figure 9.29: a shared object has one physical copy, wherever it is mapped.
 function TestScenesSharing:testFigure929()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("object", pages(3)))
         local list, free = {}, nil
         for i = 1, 3 do
@@ -269,7 +243,7 @@ end
 -- Figure 9.30: a private object is shared until one writes: then it has a copy of that
 -- page, and of no other.
 function TestScenesSharing:testFigure930()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("object", pages(3)))
         local p, q = m:spawn(), m:spawn()
         local a = assert(p:mmap({ length = f.size, flags = "private", file = f, addr = 1 << 24 }))
@@ -290,7 +264,7 @@ end
 -- The first of the two that writes copies; the other is the last owner and does not.
 function TestScenesSharing:testForkThenWriteByEachSide()
     for _, order in ipairs({ { 1, 2 }, { 2, 1 } }) do
-        scene({}, function(m)
+        scene.run({}, function(m)
             local p = m:spawn()
             local a = assert(p:mmap({ length = 4 * PAGE }))
             for i = 0, 3 do p:store(a + i * PAGE, i) end
@@ -317,7 +291,7 @@ end
 
 -- After the child has ended its parent is the last owner of all.
 function TestScenesSharing:testTheChildEndsAndNothingIsCopied()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 8 * PAGE }))
         for i = 0, 7 do p:store(a + i * PAGE, i) end
@@ -331,7 +305,7 @@ end
 
 -- A page in swap is shared by its slot, and read once for both.
 function TestScenesSharing:testForkOfPagesInSwap()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 6 * PAGE }))
         for i = 0, 5 do p:store(a + i * PAGE, 50 + i) end
@@ -354,7 +328,7 @@ end
 
 -- Memory that is shared stays so over fork, and in swap.
 function TestScenesSharing:testForkOfASharedMapping()
-    scene({ resident = 4 }, function(m)
+    scene.run({ resident = 4 }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 8 * PAGE, flags = "shared|anonymous" }))
         local c = assert(p:fork())
@@ -370,7 +344,7 @@ function TestScenesSharing:testForkOfASharedMapping()
 end
 
 function TestScenesSharing:testForkOfLargePages()
-    scene({ dram = "16MiB" }, function(m)
+    scene.run({ dram = "16MiB" }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = "4MiB", flags = "private|anonymous|hugetlb" }))
         p:store(a, 1)
@@ -388,7 +362,7 @@ function TestScenesSharing:testForkOfLargePages()
 end
 
 function TestScenesSharing:testVforkAndClone()
-    scene({}, function(m)
+    scene.run({}, function(m)
         assert(m:program("true", { text = "\xc3" }))
         local p = m:spawn()
         local a = assert(p:mmap({ length = PAGE }))
@@ -419,37 +393,37 @@ end
 TestScenesMemory = {}
 
 function TestScenesMemory:testAStackGrowsAndOverflowsIntoTheGuardGap()
-    scene({ stack = "64KiB", dram = "2MiB" }, function(m)
+    scene.run({ stack = "64KiB", dram = "2MiB" }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = PAGE, addr = 1 << 30, flags = "private|anonymous|fixed|growsdown" }))
         for i = 1, 15 do p:store(a - i * PAGE, i) end
         lu.assertEquals(p:stats().stack_grows, 15)
         lu.assertEquals({ p:areas()[1].start, #p:areas() }, { a - 15 * PAGE, 1 })
-        lu.assertEquals(fault(p.store, p, a - 16 * PAGE, 1).code, "MAPERR") -- its limit
+        lu.assertEquals(scene.fault(p.store, p, a - 16 * PAGE, 1).code, "MAPERR") -- its limit
         -- A neighbour below: the gap between the two stays free.
         local q = m:spawn()
         a = assert(q:mmap({ length = PAGE, addr = 1 << 30, flags = "private|anonymous|fixed|growsdown" }))
         assert(q:mmap({ length = PAGE, addr = a - 260 * PAGE, flags = "private|anonymous|fixed" }))
         for i = 1, 3 do q:store(a - i * PAGE, i) end
-        local e = fault(q.store, q, a - 4 * PAGE, 1)
+        local e = scene.fault(q.store, q, a - 4 * PAGE, 1)
         lu.assertEquals({ e.signal, e.code }, { "SIGSEGV", "MAPERR" })
     end)
 end
 
 function TestScenesMemory:testAWriteToTextIsForbidden()
-    scene({}, function(m)
+    scene.run({}, function(m)
         assert(m:program("a.out", { text = "\x90\x90\xc3", data = "numbers" }))
         local p = m:spawn()
         lu.assertTrue(p:execve("a.out"))
         local pc = p:registers()
         lu.assertEquals(p:fetch(pc, 3), "\x90\x90\xc3")
-        local e = fault(p.store, p, pc, 0, 1)
+        local e = scene.fault(p.store, p, pc, 0, 1)
         lu.assertEquals({ e.signal, e.code, e.addr }, { "SIGSEGV", "ACCERR", pc })
     end)
 end
 
 function TestScenesMemory:testDemandZeroNeedsNoDisk()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 100 * PAGE }))
         lu.assertEquals(p:stats().resident, 0)
@@ -460,7 +434,7 @@ function TestScenesMemory:testDemandZeroNeedsNoDisk()
 end
 
 function TestScenesMemory:testOneFrameOfZerosForAllReads()
-    scene({ zero_frame = true }, function(m)
+    scene.run({ zero_frame = true }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 50 * PAGE }))
         p:load(a) -- the tables
@@ -478,7 +452,7 @@ end
 -- The biggest goes, whoever asks; nobody else loses a byte.
 function TestScenesMemory:testSwapExhaustionKillsTheBiggest()
     for _, shortcuts in ipairs({ true, false }) do
-        scene({ dram = "256KiB", swap = "128KiB", shortcuts = shortcuts }, function(m)
+        scene.run({ dram = "256KiB", swap = "128KiB", shortcuts = shortcuts }, function(m)
             local big, asks, other = m:spawn(), m:spawn(), m:spawn()
             local a = assert(big:mmap({ length = 50 * PAGE }))
             local b, c = assert(asks:mmap({ length = 60 * PAGE })), assert(other:mmap({ length = 10 * PAGE }))
@@ -500,7 +474,7 @@ end
 
 -- Strict accounting refuses what swap could not hold, and so nobody is ever killed.
 function TestScenesMemory:testStrictOvercommitIsBoundedBySwap()
-    scene({ overcommit = "strict", overcommit_ratio = 0, swap = "64KiB", dram = "512KiB" }, function(m)
+    scene.run({ overcommit = "strict", overcommit_ratio = 0, swap = "64KiB", dram = "512KiB" }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 10 * PAGE }))
         local _, why, code = p:mmap({ length = 7 * PAGE })
@@ -523,7 +497,7 @@ function TestScenesMemory:testBeladysAnomaly()
     local got = {}
     for _, policy in ipairs({ "fifo", "lru" }) do
         for frames = 3, 4 do
-            scene({ policy = policy, resident = frames }, function(m)
+            scene.run({ policy = policy, resident = frames }, function(m)
                 local p = m:spawn()
                 local a = assert(p:mmap({ length = 6 * PAGE }))
                 for _, page in ipairs({ 1, 2, 3, 4, 1, 2, 5, 1, 2, 3, 4, 5 }) do p:load(a + page * PAGE) end
@@ -535,7 +509,7 @@ function TestScenesMemory:testBeladysAnomaly()
 end
 
 function TestScenesMemory:testLockedPagesStay()
-    scene({ resident = 10 }, function(m)
+    scene.run({ resident = 10 }, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 4 * PAGE }))
         lu.assertTrue(p:mlock(a, 4 * PAGE))
@@ -560,7 +534,7 @@ function TestScenesMemory:testLockedPagesStay()
 end
 
 function TestScenesMemory:testMincore()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("f", pages(4)))
         lu.assertTrue(m:sync())
         from_disk(m, "f")
@@ -579,7 +553,7 @@ TestScenesSignals = {}
 
 -- Paging by the user: a store of pages of its own, four of which are in memory.
 function TestScenesSignals:testUserLevelPaging()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 16 * PAGE, prot = "none" }))
         local store, queue = {}, {}
@@ -605,7 +579,7 @@ end
 
 -- A collector's write barrier: each page's first write is noted, and no other.
 function TestScenesSignals:testAWriteBarrier()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 8 * PAGE }))
         for i = 0, 7 do p:store(a + i * PAGE, i) end
@@ -623,14 +597,14 @@ end
 
 -- A guard page behind an array: the handler says no, and the process dies of it.
 function TestScenesSignals:testAGuardPage()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local p = m:spawn()
         local a = assert(p:mmap({ length = 3 * PAGE }))
         assert(p:mprotect(a + 2 * PAGE, PAGE, "none"))
         local hit
         p:sigaction("SIGSEGV", function(e) hit = e end)
         for i = 0, 2 * PAGE - 8, 8 do p:store(a + i, i) end
-        local e = fault(p.store, p, a + 2 * PAGE, 1)
+        local e = scene.fault(p.store, p, a + 2 * PAGE, 1)
         lu.assertEquals({ hit.addr, hit.code, hit.access }, { a + 2 * PAGE, "ACCERR", "store" })
         lu.assertEquals({ e.addr, p:alive() }, { a + 2 * PAGE, false })
         lu.assertEquals({ select(3, p:status()) }, { "SIGSEGV" })
@@ -640,7 +614,7 @@ end
 -- An error of the handler is the access's, and the process lives; so it does when the
 -- handler is taken away or mends nothing forever.
 function TestScenesSignals:testHandlersThatFail()
-    scene({}, function(m)
+    scene.run({}, function(m)
         local f = assert(m:file("f", "x"))
         local p = m:spawn()
         local a = assert(p:mmap({ length = 2 * PAGE, flags = "shared", file = f }))
@@ -651,6 +625,6 @@ function TestScenesSignals:testHandlersThatFail()
         lu.assertEquals(p:load(a + PAGE), 0)
         f:truncate(1)
         p:sigaction("SIGBUS", nil)
-        lu.assertEquals(fault(p.load, p, a + PAGE).signal, "SIGBUS")
+        lu.assertEquals(scene.fault(p.load, p, a + PAGE).signal, "SIGBUS")
     end)
 end
