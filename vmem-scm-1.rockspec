@@ -37,6 +37,7 @@ build = {
       ["vmem.cli.explain"] = "lua/vmem/cli/explain.lua",
       ["vmem.cli.info"] = "lua/vmem/cli/info.lua",
       ["vmem.cli.options"] = "lua/vmem/cli/options.lua",
+      ["vmem.cli.paging"] = "lua/vmem/cli/paging.lua",
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
       ["vmem.events"] = "lua/vmem/events.lua",
