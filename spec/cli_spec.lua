@@ -354,6 +354,29 @@ end
 
 -- --- the other commands ----------------------------------------------------------------
 
+-- Belady's string under FIFO: nine faults with three frames, ten with four.
+function TestCli:testPaging()
+    local string = write("belady.txt", "1 2 3 4 1 2 5 1 2 3 4 5\n")
+    lu.assertStrContains(succeeds("paging", string, "--policy", "fifo"), "Belady's anomaly: 9 with 3 frames, 10 with 4")
+    local out = succeeds("paging", string, "--policy", "fifo,lru,opt", "--frames", "3,4")
+    lu.assertStrMatches(lines(out)[3], "fifo +75.00 %% +83.33 %%")
+    lu.assertStrMatches(lines(out)[5], "opt +58.33 %% +50.00 %%")
+    lu.assertStrContains(succeeds("paging", string, "--steps", "--frames", "3"), "frame 2        3 3 3")
+    local picture = folder .. "/curve.svg"
+    succeeds("paging", string, "--svg", picture)
+    lu.assertStrContains(read(picture), "</svg>")
+    lu.assertStrContains(succeeds("paging", string, "--working-set"), "mean pages")
+    lu.assertStrContains(succeeds("paging", string, "--phases"), "phases")
+    local _, err, code = run("paging", string, "--policy", "fif")
+    lu.assertStrContains(err, "there is no policy fif, did you mean fifo?")
+    lu.assertEquals(code, 2)
+    for _, words in ipairs({ { "--policy", "fifo,lru" }, { "--frames", "x" }, { "--steps" }, { "--sample", "3" },
+        { "--page", "100", "--format", "pages" } }) do
+        _, err, code = run("paging", string, table.unpack(words))
+        lu.assertEquals({ code, select(2, err:gsub("\n", "")) }, { 2, 1 }, err)
+    end
+end
+
 function TestCli:testInfo()
     local out = succeeds("info", self.lackey)
     lu.assertStrContains(out, self.lackey .. ": 4 accesses, format lackey, 58 bytes")
@@ -561,7 +584,7 @@ local function blocks(document, language)
 end
 
 function TestDocuments:testLua()
-    for _, document in ipairs({ "README.md", "docs/guide.md" }) do
+    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md" }) do
         for _, block in ipairs(blocks(document, "lua")) do
             local path = write("block.lua", block)
             local out, err, code = shell(("%s %s %s"):format(ENVIRONMENT, tree.quote(tree.lua), tree.quote(path)))
@@ -585,7 +608,7 @@ end
 
 -- Lines that run programs are tried above, where there is an emulator.
 function TestDocuments:testShell()
-    for _, document in ipairs({ "README.md", "docs/guide.md" }) do
+    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md" }) do
         for _, block in ipairs(blocks(document, "sh")) do
             for line in block:gmatch("[^\n]+") do
                 if line:find("^vmem ") and not line:find(" %-%- ") then

@@ -416,6 +416,52 @@ local contents = {
 }
 local packers = { plain = "cat", gzip = "gzip -c", zstd = "zstd -qc", xz = "xz -c" }
 
+-- Policies in Lua that a function which is broken off leaves as they were.
+local samples = require("policy_samples")
+local robust = { samples.clock, samples.aging,
+    vmem.policy.wrap("lru", { name = "wrap", filter = function() return true end,
+        touch = function(self, slot, write) self.inner:touch(slot, write) end }) }
+for _, p in ipairs(robust) do
+    table.insert(scenarios, { "a policy in Lua, " .. p.name,
+        make = function(s)
+            s.options = { preset = "core-i7", dram = "512KiB", swap = "1MiB", policy = p,
+                cache = { l3 = { size = 0 } } }
+            with_area(s)
+        end,
+        act = function(s)
+            for i = 0, 150 do s.p:store(s.a + i % 120 * 4096, i) end
+        end })
+end
+table.insert(scenarios, { "sets under a policy in Lua", act = function(s)
+    local c = samples.clock
+    s.m = vmem.machine({ preset = "core-i7", dram = "512KiB", swap = "1MiB",
+        tlb = { l1d = { entries = 8, ways = 4, policy = c } },
+        cache = { l1d = { size = "1KiB", ways = 4, policy = c }, l3 = { size = 0 } } })
+    local p = s.m:spawn()
+    local a = assert(p:mmap({ length = "64KiB" }))
+    for i = 0, 40 do p:store(a + i % 12 * 4096 + i * 64, i) end
+end, once = true })
+table.insert(scenarios, { "another policy", make = with_pages, act = function(s)
+    s.m:set_policy("lru")
+    s.m:set_policy(samples.aging)
+    for i = 0, 150 do s.p:store(s.a + i % 120 * 4096, i) end
+    s.m:set_policy(samples.clock)
+end })
+table.insert(scenarios, { "a study of a policy in Lua", act = function(s)
+    s.t = vmem.trace.new(spread({ "load", "store" }))
+    vmem.paging.run({ trace = s.t, frames = 20, policy = samples.wsclock })
+    return true
+end, once = true })
+table.insert(scenarios, { "a policy by hand", act = function()
+    for _, p in ipairs(robust) do
+        local h <close> = vmem.policy.open(p, { slots = 3 })
+        for i = 0, 2 do h:insert(i, i) end
+        h:insert(h:victim(7), 7)
+        h:remove(0)
+    end
+    return true
+end, once = true })
+
 local function open_row(format, packer, command)
     return { ("open %s, %s"):format(format, packer),
         make = function(s)

@@ -180,6 +180,32 @@ function TestPagingCurve:testComparisonIsTheRunsWhateverTheThreads()
     lu.assertTrue(calls >= 4)
 end
 
+-- A policy of Lua's beside its twin, on whatever threads; its error ends the study.
+function TestPagingCurve:testPoliciesInLua()
+    local fifo = vmem.policy({ name = "my-fifo",
+        init = function(p) p.queue, p.first = {}, 1 end,
+        insert = function(p, slot) p.queue[#p.queue + 1] = slot end,
+        victim = function(p)
+            p.first = p.first + 1
+            return p.queue[p.first - 1]
+        end })
+    local r = paging.decode({ trace = vmem.trace.pages(workloads.zipf(3000, 100, 5)) })
+    for _, threads in ipairs({ 0, 2 }) do
+        local c = paging.compare({ trace = r, policies = { "fifo", fifo, "opt" }, frames = { 5, 50 },
+            threads = threads })
+        for _, n in ipairs({ 5, 50 }) do
+            lu.assertEquals(c.results["my-fifo"][n].misses, c.results.fifo[n].misses)
+        end
+    end
+    local curve = paging.curve({ trace = r, policy = fifo, sizes = { 7, 30 } })
+    lu.assertEquals({ curve.policy, curve:misses(7) },
+        { "my-fifo", paging.run({ trace = r, policy = "fifo", frames = 7 }).misses })
+    local bad = vmem.policy({ name = "bad", victim = function() error("no idea") end })
+    lu.assertErrorMsgContains("no idea", paging.compare, { trace = r, policies = { "fifo", bad }, frames = { 5 } })
+    lu.assertErrorMsgContains("two policies fifo", paging.compare,
+        { trace = r, policies = { "fifo", "fifo" }, frames = 5 })
+end
+
 -- A progress function that raises ends the comparison, its threads too.
 function TestPagingCurve:testAnErrorInTheMidst()
     local t <close> = vmem.trace.zipf({ refs = 300000, pages = 5000, seed = 8 })

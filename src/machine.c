@@ -123,6 +123,8 @@ vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kin
         vm_status s = machine_serve(m, p, va, kind, fault, info, e);
         if (m->fault_probe)
             m->fault_probe(m->fault_ud, va, kind, fault, s);
+        if (s == VM_OK)
+            s = machine_failed(m, e);
         if (s != VM_OK)
             return s;
         brought = true;
@@ -133,7 +135,8 @@ vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kin
     return VM_OK;
 }
 
-/* A policy of a TLB or cache that failed in the midst of an access: told once. */
+/* A policy that failed in the midst of an access: of a TLB or cache, or of frames where
+ * nothing waited for its answer. Told once. */
 vm_status machine_failed(machine *m, vm_error *e)
 {
     vm_status s = m->hw.failed;

@@ -295,7 +295,6 @@ static uint64_t make_accesses(void *ud)
 static vm_status make_kernel(machine *m, vm_error *e)
 {
     const machine_options *o = &m->opt;
-    const policy_class *pol = o->policy.cls;
     kernel_config cfg = {.policy = o->policy,
                          .frames = frame_alloc_classes[o->frames],
                          .swap_slots = (uint64_t)o->swap >> m->hw.g.page_bits,
@@ -317,7 +316,7 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .asid_bits = (unsigned)o->asid_bits,
                          .young_flush = o->young_flush != 0,
                          .zero_frame = o->zero_frame != 0,
-                         .stamped = !pol->exact || (pol == &policy_lru && !o->reclaim_scope),
+                         .stamped = kernel_is_stamped(&o->policy, o->reclaim_scope != 0),
                          .local = o->reclaim_scope != 0,
                          .quota = (quota)o->reclaim_quota,
                          .window = (uint64_t)o->reclaim_window,

@@ -295,6 +295,20 @@ vm_status options_set_name(machine_options *o, const char *name, const char *val
     return vm_fail(e, VM_INVALID, "%s is \"%s\", but takes one of: %s", name, value, list);
 }
 
+vm_status options_set_policy(machine_options *o, const char *name, const policy_choice *what,
+                             vm_error *e)
+{
+    const option_row *r;
+    vm_status s = option_wanted(name, &r, e);
+    if (s != VM_OK)
+        return s;
+    if (r->kind != OPTION_POLICY)
+        return vm_fail(e, VM_INVALID, "%s is a policy, but takes a %s", name,
+                       option_kind_names[r->kind]);
+    *option_policy_at(o, r) = *what;
+    return VM_OK;
+}
+
 vm_status options_set_list(machine_options *o, const char *name, const int64_t *values, size_t n,
                            vm_error *e)
 {

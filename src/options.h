@@ -74,6 +74,8 @@ const option_row *option_find(const char *name);
 /* The row's value, from a number, a name or policy, or a list of numbers. */
 vm_status options_set(machine_options *o, const char *name, int64_t value, vm_error *e);
 vm_status options_set_name(machine_options *o, const char *name, const char *value, vm_error *e);
+vm_status options_set_policy(machine_options *o, const char *name, const policy_choice *what,
+                             vm_error *e);
 vm_status options_set_list(machine_options *o, const char *name, const int64_t *values, size_t n,
                            vm_error *e);
 int64_t option_get(const machine_options *o, const option_row *r);

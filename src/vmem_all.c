@@ -106,6 +106,10 @@
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
 #include "lua/callback.c"
+#include "lua/lua_policy.c"
+#include "lua/lua_slots.c"
+#include "lua/lua_slot_array.c"
+#include "lua/lua_policy_hand.c"
 #include "lua/lua_trace.c"
 #include "lua/lua_trace_make.c"
 #include "lua/lua_generate.c"

@@ -9,6 +9,7 @@ local machine = require "vmem.machine"
 local events = require "vmem.events"
 local options = require "vmem.options"
 local paging = require "vmem.paging"
+local policy = require "vmem.policy"
 local presets = require "vmem.presets"
 
 ---@class vmem
@@ -16,6 +17,7 @@ local vmem = {
   _VERSION = "vmem " .. core.version,
   trace = trace,
   paging = paging,
+  policy = policy,
   presets = presets,
 }
 

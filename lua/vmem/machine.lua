@@ -4,6 +4,7 @@ local core = require "vmem.core"
 local options = require "vmem.options"
 local explain = require "vmem.explain"
 local frames = require "vmem.frames"
+local policy = require "vmem.policy"
 
 require "vmem.memory"
 require "vmem.program"
@@ -66,6 +67,19 @@ end
 --- orders, and what the others are used for. The result prints as a map.
 ---@return vmem.Frames
 function Machine:frames() return frames.new(self:_frames()) end
+
+--- Another replacement policy from now on. Its pages come to it in the order of their
+--- frames; their reference bits stay as they are.
+---@param what string|table|vmem.Policy a name, { name, parameters }, or an object of vmem.policy
+function Machine:set_policy(what)
+  local ok, given = pcall(policy.text, what)
+  if not ok then error("set_policy: " .. given, 2) end
+  if type(given) ~= "string" and not policy.is(given) then
+    error(("set_policy: a policy is a name or an object of vmem.policy, not a %s"):format(type(given)), 2)
+  end
+  local set, why = pcall(self._set_policy, self, given)
+  if not set then error(type(why) == "string" and "set_policy: " .. why or why, 2) end
+end
 
 --- A new process with an empty address space. Of several processors it runs on
 --- `cpu`, or else where fewest processes do.

@@ -27,7 +27,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field disk? vmem.DiskOptions
 ---@field swap? vmem.Size # 0: none
 ---@field swap_readahead? integer # slots
----@field policy? string|table # which page loses its frame: "lru", "clock:enter=0" or { "clock", enter = 0 }
+---@field policy? string|table|vmem.Policy # whose page goes: "lru", "clock:enter=0", { "clock", enter = 0 }
 ---@field frames? string # how free frames are kept
 ---@field resident? integer # pages in frames at once, of all processes; 0: as many as fit
 ---@field reclaim? vmem.ReclaimOptions
@@ -86,14 +86,14 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 ---@field entries? integer # 0 leaves the level out
 ---@field ways? integer
 ---@field latency? integer # cycles
----@field policy? string|table
+---@field policy? string|table|vmem.Policy
 
 ---@class vmem.CacheOptions
 ---@field size? vmem.Size # 0 leaves the level out
 ---@field ways? integer
 ---@field line? vmem.Size
 ---@field latency? integer # cycles
----@field policy? string|table
+---@field policy? string|table|vmem.Policy
 ---@field write? "back"|"through"|"untracked"
 ---@field allocate? boolean # a write that misses brings the line
 ---@field inclusive? boolean # holds every line of the levels above
@@ -113,6 +113,11 @@ function Machine:close() end
 ---once: later calls give the same log. It prints as a worksheet.
 ---@return vmem.Boot
 function Machine:boot() end
+
+---Another replacement policy of page frames from now on. Pages come to it in the order of
+---their frames; their reference bits stay as they are.
+---@param what string|table|vmem.Policy
+function Machine:set_policy(what) end
 
 ---Bytes of physical memory as they are in DRAM; nothing is counted. (What a program
 ---reads is what p:read gives.)

@@ -5,6 +5,7 @@
 --- here has to be changed when an option is added.
 
 local core = require "vmem.core"
+local policy = require "vmem.policy"
 local presets = require "vmem.presets"
 local lpeg = require "lpeg"
 
@@ -86,24 +87,15 @@ end
 
 local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
 
---- A policy and its parameters, { "2q", kin = 0.5 }, as the text "2q:kin=0.5".
+--- A policy as a user gives it: an object of vmem.policy, or the text "2q:kin=0.5" of a
+--- built-in one for { "2q", kin = 0.5 } (other values come back as they are).
 ---@param name string of the option, for messages
----@param t table
----@return string
-function options.policy_text(name, t)
-  local parts = {}
-  for k, v in pairs(t) do
-    if k ~= 1 then
-      if type(k) ~= "string" or k:find("[:=]") or (type(v) ~= "number" and type(v) ~= "string")
-        or tostring(v):find("[:=]") then
-        error(("%s: policy %s has the parameter %s = %s, which is no name with a number or a text"):format(
-          name, t[1], show(k), show(v)), 0)
-      end
-      parts[#parts + 1] = ("%s=%s"):format(k, math.type(v) == "float" and ("%.17g"):format(v) or v)
-    end
-  end
-  table.sort(parts)
-  return table.concat({ t[1], table.unpack(parts) }, ":")
+---@param v any
+---@return any
+function options.policy_text(name, v)
+  local ok, given = pcall(policy.text, v)
+  if not ok then error(("%s: %s"):format(name, given), 0) end
+  return given
 end
 
 -- What each kind of option takes, by kind: the value for the core, or nil.
@@ -116,9 +108,10 @@ local kinds = {
   bool = function(v) if type(v) == "boolean" then return v end end,
   name = function(v) if type(v) == "string" then return v end end,
   list = function(v) if type(v) == "table" then return v end end,
-  -- "2q", "2q:kin=0.5", or { "2q", kin = 0.5 }: the core reads the text.
+  -- An object of vmem.policy, or "2q", "2q:kin=0.5", { "2q", kin = 0.5 }: the core reads the text.
   policy = function(v, row)
-    if type(v) == "table" and type(v[1]) == "string" then v = options.policy_text(row.name, v) end
+    v = options.policy_text(row.name, v)
+    if policy.is(v) then return v end
     if type(v) ~= "string" then return nil end
     local text, why = core.policy_text(row.name, v)
     return text or error(why, 0)

@@ -131,7 +131,7 @@ local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "s
 ---@class vmem.PagingRunOptions
 ---@field trace vmem.trace|vmem.References
 ---@field frames integer|integer[] with scope = "local", a number that is shared out evenly, or one for each process
----@field policy? string|table "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }
+---@field policy? string|table|vmem.Policy "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }, or an object of vmem.policy
 ---@field page? integer|string bytes, a power of two; 4096
 ---@field processes? boolean false: all tasks of the trace share one address space
 ---@field scope? "global"|"local" whose page goes: anybody's, or one of the process that faults
@@ -146,7 +146,7 @@ local run_rows = rows { { "frames", "counts" }, { "policy", "any", "lru" }, { "s
 ---@return vmem.PagingRun
 function paging.run(t)
   local o = study.take("paging.run", t, run_rows)
-  local policy = study.policy("paging.run", o.policy)
+  local policy, name = study.policy("paging.run", o.policy)
   if not o.frames then error("paging.run: frames is missing", 2) end
   local r = decode("paging.run", o)
   local pools = share("paging.run", o.frames, o.scope, r)
@@ -157,7 +157,7 @@ function paging.run(t)
     done, ended = raw:step(STEP)
     if o.progress then o.progress(done, r.refs) end
   until ended
-  local self = result(policy, raw, r, o, pools)
+  local self = result(name, raw, r, o, pools)
   if o.log then
     local bases, slots = slot_bases(r, o, pools)
     self.log = log.new(r, raw:log(), bases, slots, tostring(self))
@@ -185,7 +185,7 @@ local compare_rows = rows { { "policies", "list" }, { "frames", "counts" }, { "t
 
 ---@class vmem.CompareOptions
 ---@field trace vmem.trace|vmem.References
----@field policies (string|table)[]
+---@field policies (string|table|vmem.Policy)[] those of Lua's run on the caller's thread
 ---@field frames integer|integer[]
 ---@field page? integer|string
 ---@field processes? boolean
@@ -202,19 +202,19 @@ function paging.compare(t)
   local o = study.take("paging.compare", t, compare_rows)
   if not o.policies then error("paging.compare: policies is missing", 2) end
   if not o.frames then error("paging.compare: frames is missing", 2) end
-  local names, jobs = {}, {}
-  for i, p in ipairs(o.policies) do names[i] = study.policy("paging.compare", p) end
+  local names, jobs, results = {}, {}, {}
+  local policies = {}
+  for i, p in ipairs(o.policies) do policies[i], names[i] = study.policy("paging.compare", p) end
   local r = decode("paging.compare", o)
-  for _, p in ipairs(names) do
-    for _, n in ipairs(o.frames) do jobs[#jobs + 1] = { policy = p, frames = n } end
+  for i, p in ipairs(policies) do
+    if results[names[i]] then error(("paging.compare: there are two policies %s"):format(names[i]), 2) end
+    results[names[i]] = {}
+    for _, n in ipairs(o.frames) do jobs[#jobs + 1] = { policy = p, frames = n, name = names[i] } end
   end
-  local list, results = sweep(r, jobs, o), {}
-  for i, job in ipairs(jobs) do
-    local c = list[i]
+  for i, c in ipairs(sweep(r, jobs, o)) do
     c.hits = r.refs - c.misses
     c.miss_ratio = r.refs > 0 and c.misses / r.refs or 0
-    results[job.policy] = results[job.policy] or {}
-    results[job.policy][job.frames] = c
+    results[jobs[i].name][jobs[i].frames] = c
   end
   return comparison.new { policies = names, frames = o.frames, refs = r.refs, pages = r.pages, results = results }
 end
@@ -226,7 +226,7 @@ local POINTS <const> = 200    -- that a curve of all sizes shows
 -- Misses by number of frames of one pass over `r`, which may be a sample; nil: this
 -- policy has no such pass.
 local function one_pass(r, policy, progress)
-  local raw = core.study_curve(r._core, policy)
+  local raw = type(policy) == "string" and core.study_curve(r._core, policy)
   if not raw then return nil end
   local done, ended
   repeat
@@ -258,7 +258,7 @@ local curve_rows = rows { { "policy", "any", "lru" }, { "sizes", "counts" }, { "
   { "sample_pages", "count" }, { "threads", "threads" }, { "dirty", "bool", false }, { "seed", "integer", 1 } }
 
 ---@class vmem.CurveOptions: vmem.DecodeOptions
----@field policy? string|table
+---@field policy? string|table|vmem.Policy
 ---@field sizes? integer[] numbers of frames; by default some 200, or (policies that need a run for each) 128
 ---@field threads? integer
 ---@field seed? integer
@@ -271,13 +271,13 @@ local curve_rows = rows { { "policy", "any", "lru" }, { "sizes", "counts" }, { "
 ---@return vmem.MissCurve
 function paging.curve(t)
   local o = study.take("paging.curve", t, curve_rows)
-  local policy = study.policy("paging.curve", o.policy)
+  local policy, name = study.policy("paging.curve", o.policy)
   local r = decode("paging.curve", o)
   local pages = math.floor(r.pages / r.rate + 0.5)
   local of = one_pass(r, policy, o.progress)
   local sizes = o.sizes or curve.spread(pages, of and POINTS or SIZES)
   table.sort(sizes)
-  local c = { policy = policy, method = of and "one pass" or "sizes", refs = r.all, pages = pages, rate = r.rate,
+  local c = { policy = name, method = of and "one pass" or "sizes", refs = r.all, pages = pages, rate = r.rate,
     sizes = sizes, _of = of or by_runs(r, policy, o, sizes) }
   if r.rate < 1 and r.pages >= GROUPS then
     c._groups = {}

@@ -5,6 +5,8 @@
 ---     make bench                        under two minutes
 ---     make bench SPEC=--end-to-end      programs as they run, beside cachegrind, too
 ---     make bench SPEC=--kernel          the kernel's work alone
+---     make bench SPEC=--study           paging without a machine
+---     make bench SPEC=--lua-policies    policies in Lua beside those in C
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
 --- here. Medians of three, in processor time; end to end, in wall time. Figures of
@@ -209,8 +211,16 @@ local function end_to_end()
   os.remove(script)
 end
 
+if arg[1] == "--study" then
+  dofile(folder .. "spec/bench/study.lua")(folder, arg[2])
+  return
+end
 if arg[1] == "--kernel" then
   dofile(folder .. "spec/bench/kernel.lua")()
+  return
+end
+if arg[1] == "--lua-policies" then
+  dofile(folder .. "spec/bench/lua_policy.lua")()
   return
 end
 rates()

@@ -249,6 +249,11 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
                       vm_error *e);
 void kernel_free(kernel *k);
 const char *kernel_check(kernel *k); /* check.c */
+/* Another policy from now on: to it, pages come in the order of their frames, with the
+ * reference bits that they have. On failure all is as before. */
+vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e);
+/* Need references be told to such a policy by no call? */
+bool kernel_is_stamped(const policy_choice *what, bool local);
 
 /* boot.c: paging is turned on, and the kernel's part of every space made. Once done,
  * it is done. VM_NOMEM: nothing was. */

@@ -29,6 +29,44 @@ static vm_status kernel_new_policy(kernel *k, policy **out, vm_error *e)
     return policy_new(k->host, &k->cfg.policy, &cfg, out, e);
 }
 
+bool kernel_is_stamped(const policy_choice *what, bool local)
+{
+    return !what->cls->exact || (what->cls == &policy_lru && !local);
+}
+
+vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e)
+{
+    size_t n = k->space_count; /* [0]: the kernel's own */
+    policy **fresh = host_zalloc(k->host, n * sizeof *fresh);
+    policy_choice was = k->cfg.policy;
+    vm_status st = fresh ? VM_OK : vm_fail_nomem(e, "a replacement policy");
+    k->cfg.policy = *what;
+    for (size_t i = 0; i < n && st == VM_OK; i++) {
+        const policy *old = i == 0 ? k->pol : k->spaces[i] ? k->spaces[i]->pol : NULL;
+        if (old)
+            st = kernel_new_policy(k, &fresh[i], e);
+        if (old && st == VM_OK)
+            st = policy_reserve(fresh[i], old->room, e);
+    }
+    for (uint64_t ppn = 0; ppn < k->frames.count && st == VM_OK; ppn++) {
+        const frame *r = frames_at(&k->frames, ppn);
+        if (r && frame_is_ruled(r))
+            fresh[r->owner]->cls->insert(fresh[r->owner], 0, (uint32_t)ppn, r->key);
+    }
+    for (size_t i = 0; i < n && st == VM_OK; i++) {
+        policy **at = i == 0 ? &k->pol : k->spaces[i] ? &k->spaces[i]->pol : &fresh[i], *old = *at;
+        *at = fresh[i];
+        fresh[i] = old; /* NULL where there was none */
+    }
+    if (st != VM_OK)
+        k->cfg.policy = was;
+    k->cfg.stamped = kernel_is_stamped(&k->cfg.policy, k->cfg.local);
+    for (size_t i = 0; i < n && fresh; i++)
+        policy_delete(fresh[i]);
+    host_free(k->host, fresh, n * sizeof *fresh);
+    return st;
+}
+
 vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel_config *cfg,
                       vm_error *e)
 {

@@ -13,6 +13,9 @@ callback_state *callback_enter(lua_State *L)
     lua_pop(L, 1);
     if (!s) {
         s = lua_newuserdatauv(L, sizeof *s, 0);
+        s->guard = NULL;
+        lua_pushboolean(L, 0); /* the place is there: to keep an error takes no memory */
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_error_key);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_state_key);
     }
     s->L = L;
@@ -74,12 +77,85 @@ bool callback_tell(lua_State *L, int nargs) { return lua_pcall(L, nargs, 0, 0) =
 int callback_raise(lua_State *L, const vm_error *e)
 {
     if (e->status == VM_POLICY &&
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_error_key) != LUA_TNIL) {
-        lua_pushnil(L);
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_error_key) > LUA_TBOOLEAN) {
+        lua_pushboolean(L, 0);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_error_key);
         return lua_error(L);
     }
     return lua_raise(L, e);
+}
+
+/* --- guarded calls ------------------------------------------------------------ */
+
+#define CALLBACK_PERIOD 1000 /* instructions between two looks at the count */
+
+/* The count hook. Once the limit is passed, each further instruction of the thread
+ * that is met raises again, so that no pcall of the function's own holds it up. */
+static void callback_count(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_state_key);
+    const callback_state *s = lua_touserdata(L, -1);
+    callback_guard *g = s->guard;
+    lua_pop(L, 1);
+    if (!g || (g->left > 0 && --g->left > 0)) {
+        if (lua_gethookcount(L) != CALLBACK_PERIOD)
+            lua_sethook(L, callback_count, LUA_MASKCOUNT, CALLBACK_PERIOD);
+        return;
+    }
+    lua_sethook(L, callback_count, LUA_MASKCOUNT, 1);
+    luaL_where(L, 0);
+    lua_pushfstring(L, "%sit took more than %I instructions", lua_tostring(L, -1),
+                    (LUAI_UACINT)g->limit);
+    lua_error(L);
+}
+
+/* The message handler: says whose error it is, where that is a text. */
+static int callback_name(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &callback_state_key);
+    const callback_guard *g = ((const callback_state *)lua_touserdata(L, -1))->guard;
+    lua_settop(L, 1);
+    if (lua_type(L, 1) == LUA_TSTRING)
+        lua_pushfstring(L, "%s: %s%s%s", g->who, g->doing ? g->doing : "", g->doing ? ": " : "",
+                        lua_tostring(L, 1));
+    return 1;
+}
+
+lua_State *callback_thread(lua_State *L, uint64_t limit)
+{
+    lua_State *thread = lua_newthread(L);
+    lua_sethook(thread, limit ? callback_count : NULL, limit ? LUA_MASKCOUNT : 0, CALLBACK_PERIOD);
+    lua_pushcfunction(thread, callback_name);
+    return thread;
+}
+
+void callback_pass(lua_State *L, int nargs, int nresults) { lua_call(L, nargs, nresults); }
+
+vm_status callback_guarded(callback_state *s, lua_State *thread, callback_guard *g, int nargs,
+                           int nresults, vm_error *e)
+{
+    lua_State *was = s->L;
+    g->outer = s->guard;
+    g->left = g->limit / CALLBACK_PERIOD + 1;
+    s->guard = g;
+    int rc = lua_pcall(thread, nargs, nresults, 1);
+    s->guard = g->outer;
+    s->L = was;
+    if (VM_LIKELY(rc == LUA_OK))
+        return VM_OK;
+    if (rc == LUA_ERRMEM) {
+        lua_pop(thread, 1);
+        return vm_fail_nomem(e, g->who);
+    }
+    const char *text = lua_type(thread, -1) == LUA_TSTRING ? lua_tostring(thread, -1) : NULL;
+    if (text)
+        vm_fail(e, VM_POLICY, "%s", text);
+    else
+        vm_fail(e, VM_POLICY, "%s: %s raised an error that is not a string", g->who,
+                g->doing ? g->doing : "it");
+    lua_rawsetp(thread, LUA_REGISTRYINDEX, &callback_error_key);
+    return VM_POLICY;
 }
 
 /* --- parsing lines ------------------------------------------------------------ */

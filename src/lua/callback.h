@@ -16,7 +16,8 @@
 
 /* One a Lua state, in the registry. */
 typedef struct callback_state {
-    lua_State *L; /* where calls run */
+    lua_State *L;                 /* where calls run */
+    struct callback_guard *guard; /* of the innermost guarded call that runs, or NULL */
 } callback_state;
 
 /* Before anything that may call back: calls run on L from here on. */
@@ -37,6 +38,30 @@ vm_status callback_ask(callback_state *s, callback_push *push, void *ud, bool *a
 /* Call the function below `nargs` arguments for nothing it returns: true, or
  * false with the error object in the function's place. */
 bool callback_tell(lua_State *L, int nargs);
+
+/* --- guarded calls --------------------------------------------------------------
+ * Functions that C calls often and that may be anybody's run on a thread (a Lua
+ * coroutine that is never resumed) of their own: they can't yield, the state that
+ * is running is not disturbed, and the count of their instructions is theirs. */
+
+typedef struct callback_guard {
+    const char *who;   /* "policy mru"; stands before texts of errors */
+    const char *doing; /* the function that runs, or NULL */
+    uint64_t limit;    /* VM instructions that a call may take; 0: no limit */
+    uint64_t left;     /* periods of the limit; 0: it is over */
+    struct callback_guard *outer;
+} callback_guard;
+
+/* The thread, on the top of L, is one for guarded calls. Raises on lack of memory. */
+lua_State *callback_thread(lua_State *L, uint64_t limit);
+/* Call the function below `nargs` arguments on the top of the thread. VM_POLICY: it
+ * raised an error, which is kept for callback_raise; texts say whose it is. */
+vm_status callback_guarded(callback_state *s, lua_State *thread, callback_guard *g, int nargs,
+                           int nresults, vm_error *e);
+/* lua_call, for C functions that run under one of the calls above. */
+void callback_pass(lua_State *L, int nargs, int nresults);
+
+/* --- parsers ---------------------------------------------------------------------- */
 
 /* A line parser for trace_file: calls the function that `callback_lines_bind`
  * gave it, with a piece of text. The function returns the records packed as

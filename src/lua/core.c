@@ -12,6 +12,7 @@ int luaopen_vmem_core(lua_State *L)
 {
     luaL_checkversion(L);
     lua_createtable(L, 0, 32);
+    lua_open_policy(L);
     lua_open_trace(L);
     lua_open_generate(L);
     lua_open_record(L);

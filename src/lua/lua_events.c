@@ -311,7 +311,7 @@ void lua_deliver(lua_State *L, machine *m)
  * what it returned from was one. */
 static int machine_method(lua_State *L)
 {
-    const lua_machine *box = lua_touserdata(L, 1);
+    lua_machine *box = lua_touserdata(L, 1);
     int n = lua_tocfunction(L, lua_upvalueindex(1))(L);
     return lua_tell(L, box, n);
 }

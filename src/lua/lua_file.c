@@ -21,7 +21,8 @@ static lua_file *file_handle(lua_State *L, int idx)
     if (!h->f || !h->owner->m)
         luaL_argerror(L, idx, "this file is closed, or its machine is");
     if (h->owner->busy)
-        luaL_argerror(L, idx, "the machine of this file is busy with a replay");
+        luaL_argerror(
+            L, idx, lua_pushfstring(L, "the machine of this file is busy with %s", h->owner->busy));
     return h;
 }
 

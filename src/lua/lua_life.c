@@ -271,9 +271,10 @@ static vm_status life_mend(void *ud, machine *m, process *p, const fault_info *i
     lua_machine *box = ud;
     int signal = strcmp(info->signal, "SIGBUS") == 0;
     life_signal x = {.info = info, .key = life_handler_key(p->pid, signal), .box = box};
-    bool busy = box->busy, mended;
+    const char *busy = box->busy;
+    bool mended;
     (void)m;
-    box->busy = false; /* the handler works on this machine */
+    box->busy = NULL; /* the handler works on this machine */
     box->handling++;
     vm_status s = callback_ask(box->calls, life_push_handler, &x, &mended, e);
     box->handling--;

@@ -13,7 +13,7 @@ lua_machine *lua_check_machine(lua_State *L, int idx)
     if (!box->m)
         luaL_argerror(L, idx, "this machine is closed");
     if (box->busy)
-        luaL_argerror(L, idx, "this machine is busy with a replay");
+        luaL_argerror(L, idx, lua_pushfstring(L, "this machine is busy with %s", box->busy));
     return box;
 }
 
@@ -213,6 +213,17 @@ static int machine_pte_formats(lua_State *L)
     return 1;
 }
 
+/* The option is a policy in Lua, for the machine at index 2, which keeps it at 3. */
+static vm_status machine_option_policy(lua_State *L, machine_options *o, const char *name,
+                                       vm_error *e)
+{
+    const option_row *r = option_find(name);
+    lua_machine *box = lua_touserdata(L, 2);
+    policy_choice what =
+        lua_policy_choose(L, -1, r ? option_serves(r) : 0, &box->policies, 3, name);
+    return options_set_policy(o, name, &what, e);
+}
+
 /* Set the option named by the string at -2 to the value at -1. */
 static vm_status machine_set_option(lua_State *L, machine_options *o, vm_error *e)
 {
@@ -238,6 +249,8 @@ static vm_status machine_set_option(lua_State *L, machine_options *o, vm_error *
         return options_set(o, name, v, e);
     }
     case LUA_TTABLE:
+        if (lua_policy_is(L, -1))
+            return machine_option_policy(L, o, name, e);
         n = lua_rawlen(L, -1);
         for (size_t i = 0; i < n && i < PT_LEVELS_MAX; i++) {
             lua_rawgeti(L, -1, (lua_Integer)i + 1);
@@ -261,6 +274,13 @@ static int machine_open(lua_State *L)
     machine_options o;
     vm_error e;
     luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 3); /* 2 */
+    *box = (lua_machine){.policies = {.busy = &box->busy}};
+    luaL_setmetatable(L, LUA_MACHINE);
+    lua_newtable(L); /* 3 */
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, 2, LUA_MACHINE_POLICIES);
     options_init(&o);
     for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
@@ -268,13 +288,21 @@ static int machine_open(lua_State *L)
         if (machine_set_option(L, &o, &e) != VM_OK)
             return lua_raise(L, &e);
     }
-    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 2);
-    *box = (lua_machine){0};
-    luaL_setmetatable(L, LUA_MACHINE);
     vm_host host = lua_host(L);
     if (machine_new(&host, &o, &box->m, &e) != VM_OK)
         return lua_raise(L, &e);
+    box->policies.failed = &box->m->hw.failed;
+    box->policies.error = &box->m->error;
+    lua_settop(L, 2);
     return 1;
+}
+
+void lua_settle(lua_State *L, lua_machine *box)
+{
+    vm_error e;
+    lua_policy_settle(&box->policies);
+    if (machine_failed(box->m, &e) != VM_OK)
+        callback_raise(L, &e);
 }
 
 /* --- methods ---------------------------------------------------------------------- */
@@ -283,13 +311,15 @@ static int machine_close(lua_State *L)
 {
     lua_machine *box = machine_box(L, 1);
     if (box->busy)
-        return luaL_error(L, "this machine is busy with a replay and can't be closed");
+        return luaL_error(L, "this machine is busy with %s and can't be closed", box->busy);
     if (box->handling)
         return luaL_error(L, "a machine can't be closed by a handler of its signals");
     if (box->telling)
         return luaL_error(L, "this machine is calling its listeners and can't be closed");
     machine_delete(box->m);
     box->m = NULL;
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, LUA_MACHINE_POLICIES);
     return 0;
 }
 
@@ -415,6 +445,29 @@ static int machine_stat_rows(lua_State *L)
 static int machine_reset(lua_State *L)
 {
     machine_reset_counters(lua_check_machine(L, 1)->m);
+    return 0;
+}
+
+/* m:_set_policy(policy): of frames, an object or a text */
+static int machine_set_policy(lua_State *L)
+{
+    lua_machine *box = lua_check_machine(L, 1);
+    vm_error e;
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, LUA_MACHINE_POLICIES); /* 3 */
+    lua_getfield(L, 3, "policy");                  /* 4: kept until nothing is its own */
+    policy_choice what = lua_policy_choose(L, 2, POLICY_FRAMES, &box->policies, 3, "policy");
+    callback_enter(L);
+    if (kernel_set_policy(&box->m->kernel, &what, &e) != VM_OK) {
+        lua_settop(L, 4);
+        lua_setfield(L, 3, "policy");
+        return lua_raise(L, &e);
+    }
+    if (!lua_policy_is(L, 2)) {
+        lua_pushnil(L);
+        lua_setfield(L, 3, "policy");
+    }
+    box->m->opt.policy = what;
     return 0;
 }
 
@@ -555,13 +608,21 @@ static int machine_set_line(lua_State *L)
 void lua_open_machine(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"close", machine_close},         {"_spawn", machine_spawn},
-        {"processes", machine_processes}, {"runnable", machine_runnable},
-        {"_stats", machine_stats},        {"_stat_rows", machine_stat_rows},
-        {"reset_stats", machine_reset},   {"clock", machine_clock_},
-        {"check", machine_check_},        {"_options", machine_get_options},
-        {"_meminfo", machine_meminfo},    {"_set_memory", machine_set_memory},
-        {"_set_line", machine_set_line},  {NULL, NULL},
+        {"close", machine_close},
+        {"_spawn", machine_spawn},
+        {"processes", machine_processes},
+        {"runnable", machine_runnable},
+        {"_stats", machine_stats},
+        {"_stat_rows", machine_stat_rows},
+        {"reset_stats", machine_reset},
+        {"clock", machine_clock_},
+        {"_set_policy", machine_set_policy},
+        {"check", machine_check_},
+        {"_options", machine_get_options},
+        {"_meminfo", machine_meminfo},
+        {"_set_memory", machine_set_memory},
+        {"_set_line", machine_set_line},
+        {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"machine", machine_open},
                                          {"option_rows", machine_option_rows},

@@ -3,7 +3,8 @@
  * A machine is a userdata that owns the C machine; a process is a handle (pid)
  * that keeps its machine alive by a user value and owns nothing. While C works
  * on a machine for longer than one call (a replay, whose trace may call back
- * into Lua), the machine is busy: closing it or starting on it again is an error.
+ * into Lua), the machine is busy: closing it or starting on it again is an error. It is busy, too,
+ * while a replacement policy in Lua serves it.
  *
  * Listeners to the kernel's events hear of them when the method that caused them
  * is done: every method of both classes is wrapped in lua_tell where the classes
@@ -14,16 +15,17 @@
 #ifndef VM_LUA_MACHINE_H
 #define VM_LUA_MACHINE_H
 
-#include "util.h"
+#include "lua_policy.h"
 
 #include "../machine.h"
 
 typedef struct lua_machine {
-    machine *m; /* NULL: closed */
-    bool busy;
+    machine *m;                   /* NULL: closed */
+    const char *busy;             /* with what: it can't be used; NULL: it can */
     struct callback_state *calls; /* where signal handlers run, once there is one */
     unsigned handling;            /* signal handlers in Lua that run now: it can't be closed */
     bool telling;                 /* listeners are being called */
+    lua_policy_owner policies;    /* those in Lua */
 } lua_machine;
 
 typedef struct lua_process {
@@ -59,9 +61,14 @@ void lua_push_fault(lua_State *L, const fault_info *info);
  * listener; events behind that one wait on. The machine may have work done on it
  * by listeners, but it is not closed. */
 void lua_deliver(lua_State *L, machine *m);
+/* Let policies in Lua hear what they have not been told yet; raises a failure of one
+ * that nobody waited for. */
+void lua_settle(lua_State *L, lua_machine *box);
 /* At a method's end: its `n` results. */
-VM_INLINE int lua_tell(lua_State *L, const lua_machine *box, int n)
+VM_INLINE int lua_tell(lua_State *L, lua_machine *box, int n)
 {
+    if (VM_UNLIKELY(box->m && (box->policies.waiting || box->m->hw.failed)))
+        lua_settle(L, box);
     if (VM_UNLIKELY(box->m && events_pending(&box->m->kernel.events)))
         lua_deliver(L, box->m);
     return n;
@@ -88,5 +95,6 @@ void lua_open_events(lua_State *L);  /* core table, machine methods on the top *
 /* The machine's user values */
 #define LUA_MACHINE_LISTENERS 1
 #define LUA_MACHINE_HANDLERS  2 /* of signals */
+#define LUA_MACHINE_POLICIES  3 /* in Lua: their classes, by option */
 
 #endif

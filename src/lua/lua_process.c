@@ -25,7 +25,9 @@ lua_process *lua_check_process(lua_State *L, int idx, process **p)
     if (!h->owner->m)
         luaL_argerror(L, idx, "the machine of this process is closed");
     if (h->owner->busy)
-        luaL_argerror(L, idx, "the machine of this process is busy with a replay");
+        luaL_argerror(
+            L, idx,
+            lua_pushfstring(L, "the machine of this process is busy with %s", h->owner->busy));
     *p = process_find(&h->owner->m->kernel, h->pid);
     return h;
 }

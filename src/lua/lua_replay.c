@@ -103,23 +103,25 @@ static int replay_step(lua_State *L)
     if (!x->owner->m)
         return luaL_error(L, "the machine of this replay is closed");
     if (x->owner->busy)
-        return luaL_error(L, "the machine is busy with a replay already");
+        return luaL_error(L, "the machine is busy with %s already", x->owner->busy);
     if (x->owner->handling)
         return luaL_error(L, "a handler of a machine's signals can't replay on it");
     vm_error e;
     uint64_t until = x->r.accesses + (uint64_t)n;
     do {
         callback_enter(L); /* the trace may be one that a Lua function parses */
-        x->owner->busy = true;
+        x->owner->busy = "a replay";
         vm_status s = replay_advance(x, until, &e);
-        x->owner->busy = false;
+        x->owner->busy = NULL;
         if (s == VM_FAULT) {
             process *p = process_find(&x->owner->m->kernel, x->r.fault.pid);
             return lua_raise_access(L, x->owner->m, p, s, &x->r.fault, &e);
         }
-        lua_deliver(L, x->owner->m);
-        if (s != VM_OK)
+        if (s != VM_OK) {
+            lua_deliver(L, x->owner->m);
             return callback_raise(L, &e);
+        }
+        lua_tell(L, x->owner, 0);
     } while (x->r.accesses < until && !x->ended && x->open);
     lua_pushinteger(L, (lua_Integer)x->r.accesses);
     lua_pushboolean(L, x->ended);

@@ -11,7 +11,6 @@
  * lua/vmem/paging.lua checks and documents what comes in here. */
 #include "lua_study.h"
 
-#include "callback.h"
 #include "lua_trace.h"
 
 #define STUDY_REFS_NAME "vmem.paging.references"
@@ -178,8 +177,8 @@ static int refs_owners(lua_State *L)
 /* --- one run ------------------------------------------------------------------------- */
 
 typedef struct lua_run {
-    study_run *run; /* NULL: closed; user value 1 is its reference string */
-    bool busy;
+    study_run *run; /* NULL: closed; user value 1 is its reference string, 2 keeps policies */
+    lua_study_owner owner;
 } lua_run;
 
 static lua_run *lua_run_check(lua_State *L)
@@ -192,10 +191,12 @@ static lua_run *lua_run_check(lua_State *L)
 static int run_close(lua_State *L)
 {
     lua_run *r = luaL_checkudata(L, 1, STUDY_RUN_NAME);
-    if (r->busy)
-        return luaL_error(L, "a policy closes the run that it serves");
+    if (r->owner.busy)
+        return luaL_error(L, "%s closes the run that it serves", r->owner.busy);
     study_run_free(r->run);
     r->run = NULL;
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, 2);
     return 0;
 }
 
@@ -215,15 +216,37 @@ static int study_policy(lua_State *L)
     return 1;
 }
 
-void lua_study_policy(lua_State *L, int idx, study_refs *refs, policy_choice *out)
+void lua_study_own(lua_State *L, lua_study_owner *o, int box, int slot)
+{
+    box = lua_absindex(L, box);
+    o->policies = (lua_policy_owner){.busy = &o->busy, .failed = &o->failed, .error = &o->error};
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, box, slot);
+}
+
+void lua_study_policy(lua_State *L, int idx, study_refs *refs, lua_study_owner *owner, int keep,
+                      lua_Integer name, policy_choice *out)
 {
     vm_error e;
+    int top = lua_gettop(L);
+    idx = lua_absindex(L, idx);
+    keep = lua_absindex(L, keep);
+    lua_pushfstring(L, "%I", (LUAI_UACINT)name);
     lua_getfield(L, idx, "policy");
-    if (policy_read(luaL_checkstring(L, -1), STUDY_POLICIES, out, &e) != VM_OK)
-        lua_raise(L, &e);
+    *out = lua_policy_choose(L, -1, STUDY_POLICIES, &owner->policies, keep, lua_tostring(L, -2));
     if (out->cls->serves == POLICY_STUDIES && study_refs_next(refs, &e) != VM_OK)
         lua_raise(L, &e);
-    lua_pop(L, 1);
+    lua_settop(L, top);
+}
+
+vm_status lua_study_settle(lua_study_owner *o, vm_status s, vm_error *e)
+{
+    o->busy = NULL;
+    if (s != VM_OK)
+        return s;
+    lua_policy_settle(&o->policies);
+    return lua_policy_failed(&o->policies, e);
 }
 
 /* The list in field "frames", in scratch memory that Lua collects. */
@@ -250,7 +273,13 @@ static int run_open(lua_State *L)
     study_run_options o;
     memset(&o, 0, sizeof o);
     lua_settop(L, 2);
-    lua_study_policy(L, 2, refs, &o.policy);
+    lua_run *r = lua_newuserdatauv(L, sizeof *r, 2); /* 3 */
+    memset(r, 0, sizeof *r);
+    luaL_setmetatable(L, STUDY_RUN_NAME);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 3, 1);
+    lua_study_own(L, &r->owner, 3, 2); /* 4 */
+    lua_study_policy(L, 2, refs, &r->owner, 4, 1, &o.policy);
     lua_getfield(L, 2, "seed");
     o.seed = (uint64_t)luaL_optinteger(L, -1, 1);
     run_frames(L, 2, &o);
@@ -264,14 +293,10 @@ static int run_open(lua_State *L)
     o.plain = lua_toboolean(L, -1);
     vm_host host = lua_host(L);
     vm_error e;
-    lua_run *r = lua_newuserdatauv(L, sizeof *r, 2);
-    memset(r, 0, sizeof *r);
-    luaL_setmetatable(L, STUDY_RUN_NAME);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
     callback_enter(L);
     if (study_run_new(&host, refs, &o, &r->run, &e) != VM_OK)
         return callback_raise(L, &e);
+    lua_settop(L, 3);
     return 1;
 }
 
@@ -280,15 +305,15 @@ static int run_step(lua_State *L)
     lua_run *r = lua_run_check(L);
     lua_Integer n = luaL_checkinteger(L, 2);
     luaL_argcheck(L, n > 0, 2, "a step is 1 reference or more");
-    if (r->busy)
-        return luaL_error(L, "a policy steps the run that it serves");
+    if (r->owner.busy)
+        return luaL_error(L, "%s steps the run that it serves", r->owner.busy);
     vm_error e;
     size_t left = r->run->refs->count - r->run->future.at;
     callback_enter(L);
-    r->busy = true;
+    r->owner.busy = "a step";
     vm_status s =
         study_run_to(r->run, r->run->future.at + ((uint64_t)n < left ? (size_t)n : left), &e);
-    r->busy = false;
+    s = lua_study_settle(&r->owner, s, &e);
     if (s != VM_OK)
         return callback_raise(L, &e);
     lua_pushinteger(L, (lua_Integer)r->run->future.at);

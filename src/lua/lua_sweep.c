@@ -19,7 +19,8 @@ typedef struct lua_sweep {
         *sweep; /* NULL: closed; user values: its reference string, its jobs' memory, policies */
     study_job *jobs;
     size_t count;
-    bool busy, ended;
+    bool ended;
+    lua_study_owner owner;
 } lua_sweep;
 
 static lua_sweep *sweep_check(lua_State *L)
@@ -32,10 +33,12 @@ static lua_sweep *sweep_check(lua_State *L)
 static int sweep_close(lua_State *L)
 {
     lua_sweep *s = luaL_checkudata(L, 1, STUDY_SWEEP_NAME);
-    if (s->busy)
-        return luaL_error(L, "a policy closes the comparison that it serves");
+    if (s->owner.busy)
+        return luaL_error(L, "%s closes the comparison that it serves", s->owner.busy);
     study_sweep_free(s->sweep);
     s->sweep = NULL;
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, 3);
     return 0;
 }
 
@@ -59,10 +62,14 @@ static int sweep_open(lua_State *L)
     s->jobs = lua_newuserdatauv(L, s->count * sizeof *s->jobs + 1, 0);
     lua_setiuservalue(L, 6, 2);
     memset(s->jobs, 0, s->count * sizeof *s->jobs);
+    lua_study_own(L, &s->owner, 6, 3); /* 7 */
     for (size_t i = 0; i < s->count; i++) {
         lua_rawgeti(L, 2, (lua_Integer)i + 1);
         luaL_checktype(L, -1, LUA_TTABLE);
-        lua_study_policy(L, -1, refs, &s->jobs[i].policy);
+        lua_study_policy(L, -1, refs, &s->owner, 7, (lua_Integer)i, &s->jobs[i].policy);
+        lua_getfield(L, -1, "policy");
+        s->jobs[i].here = lua_policy_is(L, -1);
+        lua_pop(L, 1);
         lua_getfield(L, -1, "frames");
         lua_Integer n = luaL_checkinteger(L, -1);
         luaL_argcheck(L, n > 0, 2, "frames: 1 or more");
@@ -73,6 +80,7 @@ static int sweep_open(lua_State *L)
     if (study_sweep_new(&host, refs, s->jobs, s->count, (unsigned)threads, seed, dirty, &s->sweep,
                         &e) != VM_OK)
         return lua_raise(L, &e);
+    lua_settop(L, 6);
     return 1;
 }
 
@@ -81,14 +89,14 @@ static int sweep_step(lua_State *L)
     lua_sweep *s = sweep_check(L);
     lua_Integer ms = luaL_checkinteger(L, 2);
     luaL_argcheck(L, ms >= 0 && ms <= 3600000, 2, "milliseconds, an hour at most");
-    if (s->busy)
-        return luaL_error(L, "a policy steps the comparison that it serves");
+    if (s->owner.busy)
+        return luaL_error(L, "%s steps the comparison that it serves", s->owner.busy);
     vm_error e;
     uint64_t served;
     callback_enter(L);
-    s->busy = true;
+    s->owner.busy = "a step";
     vm_status st = study_sweep_step(s->sweep, (unsigned)ms, &served, &s->ended, &e);
-    s->busy = false;
+    st = lua_study_settle(&s->owner, st, &e);
     if (st != VM_OK)
         return callback_raise(L, &e);
     lua_pushinteger(L, (lua_Integer)served);

@@ -21,6 +21,7 @@ struct study_quick {
     uint32_t *last;     /* LRU: by page, position of its last reference + 1 */
     uint32_t *arrival;  /* OPT: by page, the reference that brought it */
     bitset again, done; /* OPT: as in policy/opt.c */
+    uint32_t over;      /* OPT: pages in `done`, where nobody asks which */
 };
 
 /* --- what all share ---------------------------------------------------------------- */
@@ -185,7 +186,30 @@ static vm_status quick_sets(study_quick *q, vm_error *e)
                                                           : vm_fail_nomem(e, "a paging study");
 }
 
-VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
+/* A frame for another page: its pages that are not used again go first. `exact`: somebody
+ * counts whose page goes, or whether it is dirty; else any of those will do, and where
+ * they lie in the string, far from the host's caches, is not looked at. */
+VM_INLINE void quick_opt_evict(study_quick *q, bool exact)
+{
+    study_run *r = q->run;
+    size_t at = exact ? bitset_first(&q->done) : BITSET_NONE;
+    if (at != BITSET_NONE)
+        bitset_remove(&q->done, at);
+    else if (!exact && q->over > 0)
+        q->over--;
+    else
+        bitset_remove(&q->again, at = bitset_last(&q->again));
+    if (!exact) {
+        r->counts[0].evictions++;
+        return;
+    }
+    uint32_t victim = r->refs->refs[at] & STUDY_PAGE;
+    quick_evicted(r, victim, q->state && q->state[victim]);
+    if (q->state)
+        q->state[victim] = 0;
+}
+
+VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool exact)
 {
     study_run *r = q->run;
     const uint32_t *refs = r->refs->refs, *next_use = r->refs->next_use;
@@ -198,33 +222,27 @@ VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool writes)
             bitset_remove(&q->again, i);
         } else {
             quick_missed(r, page);
-            if (q->used < q->room) {
+            if (q->used < q->room)
                 q->used++;
-            } else {
-                size_t at = bitset_first(&q->done);
-                bool over = at != BITSET_NONE;
-                if (!over)
-                    at = bitset_last(&q->again);
-                bitset_remove(over ? &q->done : &q->again, at);
-                uint32_t victim = refs[at] & STUDY_PAGE;
-                quick_evicted(r, victim, writes && q->state[victim]);
-                if (writes)
-                    q->state[victim] = 0;
-            }
-            q->arrival[page] = (uint32_t)i;
+            else
+                quick_opt_evict(q, exact);
+            if (exact)
+                q->arrival[page] = (uint32_t)i;
         }
         if (VM_LIKELY(next != STUDY_NEVER))
             bitset_add(&q->again, next);
-        else
+        else if (exact)
             bitset_add(&q->done, q->arrival[page]);
-        if (writes)
-            q->state[page] |= quick_dirty(word, writes);
+        else
+            q->over++;
+        if (exact && q->state)
+            q->state[page] |= quick_dirty(word, true);
     }
 }
 
 static void quick_opt(study_quick *q, size_t until)
 {
-    if (q->run->dirty)
+    if (q->run->dirty || q->run->refs->processes > 1)
         quick_opt_to(q, until, true);
     else
         quick_opt_to(q, until, false);

@@ -98,9 +98,12 @@ static vm_status run_evict(study_run *r, study_pool *mem, uint32_t page, uint32_
         return vm_fail(e, VM_POLICY, "policy %s: its victim is slot %u, but only 0 to %u are full",
                        cls->name, *slot, mem->used - 1);
     uint32_t victim = mem->page_in[*slot];
-    study_counts *c = &r->counts[r->refs->owner[victim]];
+    /* What is known of the victim is far from the host's caches: it is read only if it must
+     * be, and else only written. */
+    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[victim] : 0];
     c->evictions++;
-    c->writebacks += r->where[victim] & 1;
+    if (r->dirty)
+        c->writebacks += r->where[victim] & 1;
     r->where[victim] = 0;
     return VM_OK;
 }
@@ -108,7 +111,7 @@ static vm_status run_evict(study_run *r, study_pool *mem, uint32_t page, uint32_
 /* Bring a page in. */
 static VM_NOINLINE vm_status run_miss(study_run *r, uint32_t page, uint32_t write, vm_error *e)
 {
-    uint32_t owner = r->refs->owner[page], slot;
+    uint32_t owner = r->refs->processes > 1 ? r->refs->owner[page] : 0, slot;
     study_pool *mem = &r->pool[r->pools > 1 ? owner : 0];
     r->counts[owner].misses++;
     if (page >= r->seen) {
@@ -156,7 +159,8 @@ vm_status study_run_to(study_run *r, size_t until, vm_error *e)
             continue;
         }
         policy *p = r->pool[r->pools > 1 ? refs->owner[page] : 0].policy;
-        r->where[page] = at | write;
+        if (write)
+            r->where[page] = at | 1;
         if (p->stamps)
             p->stamps[(at >> 1) - 1] = ++p->tick;
         else if (!p->cls->touch_is_noop)

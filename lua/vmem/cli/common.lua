@@ -41,7 +41,7 @@ function common.sentence(e)
     return ("the program was killed: %s%s"):format(tostring(e),
       e.code == "OOM" and " found neither a free frame nor swap (more of them: --dram, --swap)" or "")
   end
-  local s = tostring(e):gsub("^[^\n:]*%.lua:%d+: ", ""):gsub("^vmem%.machine: ", "")
+  local s = tostring(e):gsub("^[^\n:]*%.lua:%d+: ", ""):gsub("^vmem%.machine: ", ""):gsub("^paging%.%w+: ", "")
   return (s:gsub("%s*\n%s*", " "))
 end
 

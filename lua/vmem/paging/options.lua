@@ -1,6 +1,7 @@
 --- Options of paging studies: rows, checked in one place.
 
 local options = require "vmem.options"
+local policy = require "vmem.policy"
 local core = require "vmem.core"
 
 local study = {}
@@ -79,17 +80,21 @@ function study.take(call, t, rows)
   return out
 end
 
---- A policy as the options give it, "2q", "2q:kin=0.5" or { "2q", kin = 0.5 }: as the core takes it.
+--- A policy as the options give it, "2q", "2q:kin=0.5", { "2q", kin = 0.5 } or an object of vmem.policy: as the
+--- core takes it.
 ---@param call string
 ---@param v any
----@return string policy
+---@return string|vmem.Policy policy
+---@return string name
 function study.policy(call, v)
   local text = type(v) == "table" and options.policy_text(call, v) or v
+  if policy.is(text) then return text, text.name end
   if type(text) ~= "string" then
-    error(("%s: policy is a %s, but takes a name, or a table of a name and parameters"):format(call, type(v)), 3)
+    error(("%s: policy is a %s, but takes a name, a name and parameters, or an object of vmem.policy"):format(call,
+      type(v)), 3)
   end
   local ok, why = core.study_policy(text)
-  if ok then return ok end
+  if ok then return ok, ok end
   local names, name = {}, text:match("^[^:]*")
   for _, row in ipairs(core.policies()) do
     if row.serves ~= "sets" then
