@@ -19,6 +19,7 @@
 #include "policy/wsclock.c"
 #include "policy/rrip.c"
 #include "policy/opt.c"
+#include "policy/ghosts.c"
 #include "policy/roster.c"
 #include "policy/rank.c"
 #include "policy/sieve.c"

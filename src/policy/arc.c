@@ -18,71 +18,69 @@
  * With A bits: ARC is told of each reference; CAR takes them for its bits, so that
  * a page enters referenced.
  */
+#include "ghosts.h"
+#include "list.h"
+#include "policy.h"
 #include "recency.h"
-#include "roster.h"
 
-/* The ghosts of list t are in list t + 2. */
-enum { ARC_T1, ARC_T2, ARC_B1, ARC_B2, ARC_LISTS };
+enum { ARC_B1, ARC_B2, ARC_GHOSTS }; /* queues of ghost_book */
 
 typedef struct arc {
     policy base;
-    roster g; /* but for the order of T2 */
-    recency t2;
+    lists t1;   /* one, of slots */
+    recency t2; /* of slots */
+    ghost_book b;
+    uint64_t *key; /* by slot */
+    size_t keys;
+    uint8_t *bit;     /* by slot: CAR's reference bit */
     double target;    /* of |T1|, from 0 to the capacity */
     uint64_t adapted; /* the key that is to come and moved the target, or POLICY_NO_KEY */
     uint32_t capacity;
 } arc;
 
-static uint32_t arc_count(const arc *a, unsigned list)
-{
-    return list == ARC_T2 ? a->t2.count : a->g.l.count[list];
-}
+static uint32_t arc_resident(const arc *a) { return a->t1.count[0] + a->t2.count; }
 
 static vm_status arc_init(policy *p, vm_error *e)
 {
     arc *a = (arc *)p;
     a->adapted = POLICY_NO_KEY;
     a->capacity = policy_capacity(p, p->cfg.slots);
-    vm_status s = roster_init(&a->g, p, ARC_LISTS, e);
-    a->g.apart = ARC_T2;
-    return s;
+    vm_status s = lists_init(&a->t1, p->host, 1, e);
+    return s == VM_OK ? ghosts_init(&a->b, p->host, ARC_GHOSTS, p->cfg.keys, e) : s;
 }
 
 static void arc_free(policy *p)
 {
-    roster_free(&((arc *)p)->g, p);
-    recency_free(&((arc *)p)->t2, p->host);
+    arc *a = (arc *)p;
+    lists_free(&a->t1, p->host);
+    recency_free(&a->t2, p->host);
+    ghosts_free(&a->b, p->host);
+    host_free(p->host, a->key, a->keys * sizeof *a->key);
+    policy_free_slots(p, a->bit, 1);
 }
 
 static vm_status arc_reserve(policy *p, uint32_t n, vm_error *e)
 {
-    vm_status s = recency_reserve(&((arc *)p)->t2, p->host, n, e);
+    arc *a = (arc *)p;
+    if (!host_grow(p->host, (void **)&a->key, &a->keys, n, sizeof *a->key))
+        return vm_fail_nomem(e, "a policy of the ARC family");
+    vm_status s = lists_reserve(&a->t1, p->host, n, e);
     if (s == VM_OK)
-        s = roster_reserve(&((arc *)p)->g, p, n, (uint64_t)n + 1, e);
-    if (s == VM_OK)
-        p->room = n;
-    return s;
+        s = recency_reserve(&a->t2, p->host, n, e);
+    if (s == VM_OK) /* one more, which comes before the oldest goes */
+        s = ghosts_reserve(&a->b, p->host, n + 1, e);
+    return s == VM_OK ? policy_grow(p, (void **)&a->bit, 1, n, e) : s;
 }
 
-/* A full slot of T1 or T2 becomes the most recent of T2. */
+/* A full slot becomes the most recent of T2. */
 VM_INLINE void arc_to_t2(arc *a, uint32_t slot)
 {
-    if (a->g.list[slot] == ARC_T2) {
+    if (recency_has(&a->t2, slot)) {
         recency_touch(&a->t2, slot);
-        return;
+    } else {
+        list_drop(&a->t1, 0, slot);
+        recency_add(&a->t2, slot);
     }
-    list_drop(&a->g.l, ARC_T1, slot);
-    a->g.list[slot] = ARC_T2;
-    recency_add(&a->t2, slot);
-}
-
-/* A slot that is about to be emptied is linked. */
-static void arc_link(arc *a, uint32_t slot)
-{
-    if (a->g.list[slot] != ARC_T2)
-        return;
-    recency_drop(&a->t2, slot);
-    list_push_last(&a->g.l, ARC_T2, slot);
 }
 
 static void arc_touch(policy *p, uint32_t set, uint32_t slot, bool write)
@@ -94,112 +92,130 @@ static void arc_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 
 /* The page of a ghost comes: T1 ought to have been larger (B1) or smaller (B2). The
  * least step is 1 for both: in ARC's words, 1 where its list of ghosts is the longer. */
-static void arc_adapt(arc *a, unsigned list)
+static void arc_adapt(arc *a, uint32_t ghost)
 {
-    double b1 = arc_count(a, ARC_B1), b2 = arc_count(a, ARC_B2), c = a->capacity;
-    double step = list == ARC_B1 ? b2 / b1 : b1 / b2;
+    double b1 = a->b.q[ARC_B1].count, b2 = a->b.q[ARC_B2].count, c = a->capacity;
+    bool larger = ghosts_queue(&a->b, ghost) == ARC_B1;
+    double step = larger ? b2 / b1 : b1 / b2;
     step = step < 1 ? 1 : step;
-    double target = list == ARC_B1 ? a->target + step : a->target - step;
+    double target = larger ? a->target + step : a->target - step;
     a->target = target < 0 ? 0 : target > c ? c : target;
 }
 
-static void arc_evict(arc *a, uint32_t slot)
+/* The page leaves the slot, if there is one; if it is evicted, it is remembered. */
+static void arc_leave(arc *a, uint32_t slot, bool evicted)
 {
     a->base.chosen = POLICY_NONE;
-    arc_link(a, slot);
-    uint32_t ghost = roster_evict(&a->g, slot);
-    if (ghost != ROSTER_NONE)
-        roster_move(&a->g, a->g.list[ghost] + 2u, ghost);
+    bool second = recency_has(&a->t2, slot);
+    if (second)
+        recency_drop(&a->t2, slot);
+    else if (list_has(&a->t1, slot))
+        list_drop(&a->t1, 0, slot);
+    else
+        return;
+    if (evicted)
+        ghosts_push(&a->b, second ? ARC_B2 : ARC_B1, a->key[slot]);
 }
 
 /* Room among the ghosts for one more page. */
 static void arc_trim(arc *a)
 {
+    const uint32_t *b1 = &a->b.q[ARC_B1].count, *b2 = &a->b.q[ARC_B2].count;
     uint64_t c = a->capacity;
-    while (arc_count(a, ARC_B1) && arc_count(a, ARC_T1) + (uint64_t)arc_count(a, ARC_B1) >= c)
-        roster_forget(&a->g, roster_oldest(&a->g, ARC_B1));
-    uint64_t ghosts = a->g.ghosts - arc_count(a, ARC_LISTS);
-    for (; arc_count(a, ARC_B2) && a->g.resident + ghosts >= 2 * c; ghosts--)
-        roster_forget(&a->g, roster_oldest(&a->g, ARC_B2));
+    while (*b1 && a->t1.count[0] + (uint64_t)*b1 >= c)
+        ghosts_pop(&a->b, ARC_B1);
+    while (*b2 && arc_resident(a) + (uint64_t)*b1 + *b2 >= 2 * c)
+        ghosts_pop(&a->b, ARC_B2);
+}
+
+static uint32_t arc_oldest(arc *a, bool second)
+{
+    return second ? recency_first(&a->t2) : list_first(&a->t1, 0);
+}
+
+/* What the next eviction will look at, on its way into the host's cache. */
+static void arc_fetch_next(arc *a)
+{
+    uint32_t first = arc_oldest(a, false);
+    if (first == LIST_NONE || a->t2.count == 0)
+        return;
+    uint32_t then = list_next(&a->t1, first);
+    if (then != LIST_NONE)
+        VM_PREFETCH(&a->key[then]);
+    keymap_ahead(&a->b.map, a->key[first]);
+    keymap_ahead(&a->b.map, a->key[arc_oldest(a, true)]);
 }
 
 static void arc_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
     (void)set;
     arc *a = (arc *)p;
-    if (roster_is_full(&a->g, slot))
-        arc_evict(a, slot);
-    uint32_t ghost = roster_ghost(&a->g, key);
-    if (ghost == ROSTER_NONE) {
+    arc_leave(a, slot, true);
+    uint32_t ghost = ghosts_find(&a->b, key);
+    if (ghost == GHOST_NONE) {
         arc_trim(a);
+        list_push_last(&a->t1, 0, slot);
     } else {
         if (a->adapted != key)
-            arc_adapt(a, a->g.list[ghost]);
-        roster_forget(&a->g, ghost);
+            arc_adapt(a, ghost);
+        ghosts_drop(&a->b, ghost);
+        recency_add(&a->t2, slot);
     }
-    roster_enter(&a->g, ARC_T1, slot, key);
-    if (ghost != ROSTER_NONE)
-        arc_to_t2(a, slot);
+    a->key[slot] = key;
     a->adapted = POLICY_NO_KEY;
-}
-
-static uint32_t arc_oldest(arc *a, unsigned list)
-{
-    return list == ARC_T2 ? recency_first(&a->t2) : roster_oldest(&a->g, list);
+    arc_fetch_next(a);
 }
 
 static vm_status arc_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
 {
     (void)set;
     arc *a = (arc *)p;
-    if (a->g.resident == 0)
+    if (arc_resident(a) == 0)
         return policy_no_victim(p, e);
-    a->capacity = policy_capacity(p, a->g.resident);
-    uint32_t ghost = roster_ghost(&a->g, key);
-    if (ghost != ROSTER_NONE && a->adapted != key) {
-        arc_adapt(a, a->g.list[ghost]);
+    a->capacity = policy_capacity(p, arc_resident(a));
+    uint32_t ghost = ghosts_find(&a->b, key), t1 = a->t1.count[0];
+    if (ghost != GHOST_NONE && a->adapted != key) {
+        arc_adapt(a, ghost);
         a->adapted = key;
     }
-    uint32_t t1 = arc_count(a, ARC_T1);
-    bool in_b2 = ghost != ROSTER_NONE && a->g.list[ghost] == ARC_B2;
-    bool from_t1 = t1 > a->target || (in_b2 && t1 == a->target);
-    unsigned list = t1 && (from_t1 || !arc_count(a, ARC_T2)) ? ARC_T1 : ARC_T2;
-    *slot = p->chosen = arc_oldest(a, list);
+    bool in_b2 = ghost != GHOST_NONE && ghosts_queue(&a->b, ghost) == ARC_B2;
+    bool second = t1 < a->target || (t1 == a->target && !in_b2);
+    *slot = p->chosen = arc_oldest(a, t1 == 0 || (second && a->t2.count));
     return VM_OK;
 }
 
 static void arc_remove(policy *p, uint32_t set, uint32_t slot)
 {
     (void)set;
-    arc *a = (arc *)p;
-    if (!roster_is_full(&a->g, slot))
-        return;
-    if (policy_evicts(p, slot)) {
-        arc_evict(a, slot);
-    } else {
-        arc_link(a, slot);
-        roster_forget(&a->g, slot);
-    }
+    arc_leave((arc *)p, slot, policy_evicts(p, slot));
+}
+
+static void arc_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const arc *)p)->b.map, key);
 }
 
 static const char *arc_check(const policy *p)
 {
     const arc *a = (const arc *)p;
-    const char *broken = roster_check(&a->g);
+    const char *broken = lists_check(&a->t1);
     if (!broken)
         broken = recency_check(&a->t2);
+    if (!broken)
+        broken = ghosts_check(&a->b);
     if (broken)
         return broken;
-    if (arc_count(a, ARC_T1) + arc_count(a, ARC_T2) != a->g.resident)
-        return "arc: a resident page is in neither T1 nor T2";
+    for (uint32_t slot = 0; slot < p->room; slot++)
+        if (recency_has(&a->t2, slot) && list_has(&a->t1, slot))
+            return "arc: a slot is in T1 and in T2";
     return a->target >= 0 && a->target <= a->capacity ? NULL : "arc: the target is out of bounds";
 }
 
 const policy_class policy_arc = {
     .name = "arc",
     .doc = "recency and frequency in a balance that it learns from ghosts; a hit is two "
-           "links, O(1), 38 bytes a slot, 17 a ghost and the table that finds it (Megiddo "
-           "and Modha 2003)",
+           "stores, a miss O(1) amortised, 61 bytes a slot with its ghosts and the table "
+           "that finds them (Megiddo and Modha 2003)",
     .serves = POLICY_FRAMES,
     .exact = true,
     .size = sizeof(arc),
@@ -210,6 +226,7 @@ const policy_class policy_arc = {
     .touch = arc_touch,
     .victim = arc_victim,
     .remove = arc_remove,
+    .ahead = arc_ahead,
     .check = arc_check,
 };
 
@@ -227,13 +244,13 @@ static void car_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 {
     (void)set;
     (void)write;
-    ((arc *)p)->g.mark[slot] = 1;
+    ((arc *)p)->bit[slot] = 1;
 }
 
 static void car_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
     arc_insert(p, set, slot, key);
-    ((arc *)p)->g.mark[slot] = p->param[CAR_ENTER] != 0;
+    ((arc *)p)->bit[slot] = p->param[CAR_ENTER] != 0;
 }
 
 static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
@@ -241,15 +258,13 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     (void)set;
     (void)key;
     arc *a = (arc *)p;
-    roster *g = &a->g;
-    if (g->resident == 0)
+    if (arc_resident(a) == 0)
         return policy_no_victim(p, e);
-    a->capacity = policy_capacity(p, g->resident);
+    a->capacity = policy_capacity(p, arc_resident(a));
     for (;;) {
-        uint32_t t1 = arc_count(a, ARC_T1);
-        unsigned list = t1 && (t1 >= a->target || !arc_count(a, ARC_T2)) ? ARC_T1 : ARC_T2;
-        *slot = p->chosen = arc_oldest(a, list);
-        if (!roster_referenced(g, p, *slot))
+        uint32_t t1 = a->t1.count[0];
+        *slot = p->chosen = arc_oldest(a, t1 == 0 || (t1 < a->target && a->t2.count));
+        if (!policy_is_used(p, &a->bit[*slot], 1, *slot, true))
             return VM_OK;
         arc_to_t2(a, *slot);
     }
@@ -257,8 +272,8 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
 
 const policy_class policy_car = {
     .name = "car",
-    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 38 bytes a slot, 17 a "
-           "ghost and the table that finds it (Bansal and Modha 2004)",
+    .doc = "ARC on clocks; a hit sets a bit, a miss O(1) amortised, 61 bytes a slot with its "
+           "ghosts and the table that finds them (Bansal and Modha 2004)",
     .serves = POLICY_FRAMES,
     .size = sizeof(arc),
     .params = car_params,
@@ -269,5 +284,6 @@ const policy_class policy_car = {
     .touch = car_touch,
     .victim = car_victim,
     .remove = arc_remove,
+    .ahead = arc_ahead,
     .check = arc_check,
 };

@@ -291,6 +291,11 @@ static void pro_remove(policy *p, uint32_t set, uint32_t slot)
     }
 }
 
+static void pro_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const pro *)p)->g.map, key);
+}
+
 static const char *pro_check(const policy *p)
 {
     const pro *c = (const pro *)p;
@@ -323,5 +328,6 @@ const policy_class policy_clock_pro = {
     .touch = pro_touch,
     .victim = pro_victim,
     .remove = pro_remove,
+    .ahead = pro_ahead,
     .check = pro_check,
 };

@@ -38,6 +38,12 @@ void keymap_put(keymap *m, uint64_t key, uint32_t node);
 /* The node, which was put in, has no key any longer. */
 void keymap_drop(keymap *m, uint32_t node);
 VM_INLINE uint64_t keymap_key(const keymap *m, uint32_t node) { return m->keys[node]; }
+/* The key will be looked up, put in or dropped soon: the host may fetch its place. */
+VM_INLINE void keymap_ahead(const keymap *m, uint64_t key)
+{
+    if (key < m->dense)
+        VM_PREFETCH(&m->table[key]);
+}
 /* NULL, or what is broken. */
 const char *keymap_check(const keymap *m);
 

@@ -207,6 +207,11 @@ static void lecar_remove(policy *p, uint32_t set, uint32_t slot)
         lecar_evict(c, slot, policy_evicts(p, slot));
 }
 
+static void lecar_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const lecar *)p)->g.map, key);
+}
+
 static const char *lecar_check(const policy *p)
 {
     const lecar *c = (const lecar *)p;
@@ -234,5 +239,6 @@ const policy_class policy_lecar = {
     .touch = lecar_touch,
     .victim = lecar_victim,
     .remove = lecar_remove,
+    .ahead = lecar_ahead,
     .check = lecar_check,
 };

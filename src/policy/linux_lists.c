@@ -167,6 +167,11 @@ static void linux_remove(policy *p, uint32_t set, uint32_t slot)
         roster_forget(&x->g, slot);
 }
 
+static void linux_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const linux_lists *)p)->g.map, key);
+}
+
 static const char *linux_check(const policy *p)
 {
     return roster_check(&((const linux_lists *)p)->g);
@@ -187,5 +192,6 @@ const policy_class policy_linux_lists = {
     .touch = linux_touch,
     .victim = linux_victim,
     .remove = linux_remove,
+    .ahead = linux_ahead,
     .check = linux_check,
 };

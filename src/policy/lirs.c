@@ -219,6 +219,11 @@ static void lirs_remove(policy *p, uint32_t set, uint32_t slot)
     }
 }
 
+static void lirs_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const lirs *)p)->g.map, key);
+}
+
 static const char *lirs_check(const policy *p)
 {
     const lirs *l = (const lirs *)p;
@@ -253,5 +258,6 @@ const policy_class policy_lirs = {
     .touch = lirs_touch,
     .victim = lirs_victim,
     .remove = lirs_remove,
+    .ahead = lirs_ahead,
     .check = lirs_check,
 };

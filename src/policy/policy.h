@@ -111,6 +111,9 @@ struct policy_class {
     void (*touch)(policy *p, uint32_t set, uint32_t slot, bool write);
     vm_status (*victim)(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e);
     void (*remove)(policy *p, uint32_t set, uint32_t slot);
+    /* The page of `key`, which is not resident, seems about to come: nothing changes, but
+     * the host may fetch what is known of it. NULL: nothing to fetch. */
+    void (*ahead)(const policy *p, uint64_t key);
     /* NULL, or what is broken */
     const char *(*check)(const policy *p);
 };

@@ -6,7 +6,7 @@ static uint32_t roster_free_list(const roster *g) { return g->l.heads - 1; }
 
 vm_status roster_init(roster *g, const policy *p, uint32_t heads, vm_error *e)
 {
-    *g = (roster){.apart = ROSTER_NONE};
+    *g = (roster){0};
     vm_status s = lists_init(&g->l, p->host, heads + 1, e);
     return s == VM_OK ? keymap_init(&g->map, p->host, p->cfg.keys, e) : s;
 }
@@ -101,9 +101,9 @@ const char *roster_check(const roster *g)
     if (!broken)
         broken = keymap_check(&g->map);
     for (uint32_t i = 0; i < g->room + g->ghosts && !broken; i++) {
-        bool in = g->list[i] != ROSTER_OUT, linked = in && g->list[i] != g->apart;
+        bool in = g->list[i] != ROSTER_OUT;
         resident += in && i < g->room;
-        if (linked != list_has(&g->l, i) || (i >= g->room && !linked))
+        if (in != list_has(&g->l, i) || (i >= g->room && !in))
             broken = "roster: a node is not in the list that it says";
     }
     if (!broken && resident != g->resident)

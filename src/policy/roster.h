@@ -27,8 +27,6 @@ typedef struct roster {
     uint8_t *list;     /* by node: the list that it is in, or ROSTER_OUT */
     uint64_t *key;     /* by slot */
     uint8_t *mark;     /* by slot: the policy's bits or counts; 0 when a page enters */
-    uint32_t apart;    /* slots of this list are in an order that the policy keeps, and not
-                          linked; ROSTER_NONE: there is no such list */
     uint32_t room;     /* slots there is memory for */
     uint32_t ghosts;   /* there is memory for */
     uint32_t resident; /* full slots */

@@ -1,5 +1,7 @@
 #include "quick.h"
 
+#define RUN_SOON 16 /* references from where a page's place is known to when it matters */
+
 static bool run_dirty(void *ud, uint32_t slot)
 {
     const study_pool *mem = ud;
@@ -145,10 +147,16 @@ vm_status study_run_to(study_run *r, size_t until, vm_error *e)
         study_quick_to(r->quick, until);
         return VM_OK;
     }
+    const policy *only = r->pools == 1 && r->pool->policy->cls->ahead ? r->pool->policy : NULL;
     for (; r->future.at < until; r->future.at++) {
         uint32_t word = refs->refs[r->future.at], page = word & STUDY_PAGE;
         uint32_t write = (word & writes) >> 31;
         VM_PREFETCH(&r->where[refs->refs[r->future.at + STUDY_AHEAD] & STUDY_PAGE]);
+        if (only) {
+            uint32_t soon = refs->refs[r->future.at + RUN_SOON] & STUDY_PAGE;
+            if (r->where[soon] == 0)
+                only->cls->ahead(only, soon);
+        }
         uint32_t at = r->where[page];
         if (VM_UNLIKELY(at == 0)) {
             vm_status s = run_miss(r, page, write, e);
