@@ -155,6 +155,7 @@ static vm_status arc_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     if (a->g.resident == 0)
         return policy_no_victim(p, e);
     a->capacity = policy_capacity(p, a->g.resident);
+    a->target = a->target > a->capacity ? a->capacity : a->target; /* pages have ended */
     uint32_t ghost = roster_ghost(&a->g, key);
     if (ghost != ROSTER_NONE && a->adapted != key) {
         arc_adapt(a, a->g.list[ghost]);
@@ -245,6 +246,7 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     if (g->resident == 0)
         return policy_no_victim(p, e);
     a->capacity = policy_capacity(p, g->resident);
+    a->target = a->target > a->capacity ? a->capacity : a->target; /* pages have ended */
     for (;;) {
         uint32_t t1 = arc_count(a, ARC_T1);
         unsigned list = t1 && (t1 >= a->target || !arc_count(a, ARC_T2)) ? ARC_T1 : ARC_T2;
