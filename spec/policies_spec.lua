@@ -135,7 +135,7 @@ local BASE = 0x10000000
 local function machine_misses(trace, policy, n, seed)
     local m <close> = vmem.machine({ preset = "core-i7", policy = policy, resident = n, seed = seed, swap = "8MiB" })
     local p = m:spawn()
-    assert(p:mmap({ addr = BASE, length = 64 * 4096, flags = "fixed" }))
+    assert(p:mmap({ addr = BASE, length = "4MiB", flags = "fixed" }))
     local misses, before = {}, 0
     for kind, addr in trace:each() do
         if kind == "store" then p:store(addr & ~7, 1) else p:load(addr & ~7) end
@@ -169,6 +169,14 @@ for name in pairs(models) do
             trace:close()
         end
     end or nil
+end
+
+-- Keys are dense in a study and hashed in a machine: many ghosts that come and go.
+function TestPoliciesInMachine:testManyGhosts()
+    local trace <close> = vmem.trace.zipf({ refs = 6000, pages = 900, alpha = 0.4, stores = 0.2, seed = 2 })
+    local policy = { "2q", kin = 0.1, kout = 3 }
+    local run = vmem.paging.run({ trace = trace, policy = policy, frames = 150, log = true })
+    lu.assertEquals(machine_misses(trace, policy, 150, 1), run.log:hits())
 end
 
 -- Policies of sets, in a cache that no TLB or page table stands before.

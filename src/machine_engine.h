@@ -186,6 +186,8 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
     const unsigned limit_bits = m->hw.g.va_bits - m->hw.g.canonical;
     const uint64_t asid_tag = tlb_tag(0, m->hw.mmu->asid, 0);
     policy *pol = m->kernel.pol;
+    /* Quotas, load control and some policies are told by accesses. */
+    const bool timed = m->kernel.cfg.quota || m->kernel.cfg.lifetime || pol->cls->timed;
     /* The line at which each kind of access had its last front hit, while nothing has
      * changed since: front hits change nothing, so it would be one still. */
     uint64_t last[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, frame_of[4] = {0};
@@ -236,8 +238,7 @@ VM_INLINE vm_status ENGINE(loop)(machine *m, process *p, uint16_t task, const ac
         last[0] = last[1] = last[2] = last[3] = UINT64_MAX;
         if (exact)
             pol->tick = tick;
-        /* Events carry the clock, and quotas are told by accesses. */
-        if (VM_UNLIKELY((m->kernel.events.wanted | m->kernel.cfg.quota) != 0)) {
+        if (VM_UNLIKELY(m->kernel.events.wanted || timed)) { /* events carry the clock */
             run_settle(m, packed);
             packed = 0;
         }

@@ -6,7 +6,7 @@
 #include "policy/policy.c"
 #include "policy/list.c"
 #include "policy/keymap.c"
-#include "policy/order.c"
+#include "policy/random.c"
 #include "policy/recency.c"
 #include "policy/lru.c"
 #include "policy/clock.c"

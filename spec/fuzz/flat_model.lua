@@ -20,8 +20,8 @@ local fuzz = require("fuzz.machine_fuzz")
 
 local flat = {}
 
--- Every policy that can rule over frames.
-flat.policies = {}
+-- Every policy that can rule over frames, and those that tell time, by references.
+flat.policies = { "wsclock:tau=300", "aging:every=40:unit=references", "nru:every=40:unit=references" }
 for _, row in ipairs(vmem.policies()) do
     if row.serves:find("frames", 1, true) then table.insert(flat.policies, row.name) end
 end

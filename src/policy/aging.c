@@ -153,6 +153,7 @@ const policy_class policy_aging = {
            "amortised a miss and a pass over all slots a tick, 20 bytes a slot (Tanenbaum and "
            "Bos 3.4.7)",
     .serves = POLICY_FRAMES,
+    .timed = true,
     .size = sizeof(aging),
     .params = aging_params,
     .init = aging_init,

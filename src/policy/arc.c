@@ -173,6 +173,7 @@ static vm_status arc_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     if (arc_resident(a) == 0)
         return policy_no_victim(p, e);
     a->capacity = policy_capacity(p, arc_resident(a));
+    a->target = a->target > a->capacity ? a->capacity : a->target; /* pages have ended */
     uint32_t ghost = ghosts_find(&a->b, key), t1 = a->t1.count[0];
     if (ghost != GHOST_NONE && a->adapted != key) {
         arc_adapt(a, ghost);
@@ -261,6 +262,7 @@ static vm_status car_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     if (arc_resident(a) == 0)
         return policy_no_victim(p, e);
     a->capacity = policy_capacity(p, arc_resident(a));
+    a->target = a->target > a->capacity ? a->capacity : a->target; /* pages have ended */
     for (;;) {
         uint32_t t1 = a->t1.count[0];
         *slot = p->chosen = arc_oldest(a, t1 == 0 || (t1 < a->target && a->t2.count));

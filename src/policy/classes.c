@@ -221,6 +221,7 @@ const policy_class policy_nru = {
            "and Bos "
            "3.4.2)",
     .serves = POLICY_FRAMES,
+    .timed = true,
     .size = sizeof(four_classes),
     .params = nru_params,
     .init = classes_init,

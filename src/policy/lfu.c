@@ -14,43 +14,26 @@
  * enters with 0; a tick that is due comes before a victim is chosen.
  * Source: Tanenbaum and Bos, Modern Operating Systems, 3.4.7.
  *
- * All go by a rank, which only rises while a page stays: (count or priority, what
- * decides ties). A hit raises the rank and nothing else; a binary heap holds the slots
- * by the rank that they were queued with, and one that is found at the top with a
- * higher rank by now is queued anew. So a hit costs a store or two and a victim
- * O(log n), amortised over the hits since.
+ * All go by a rank, which only rises while a page stays (rank.h): count or priority,
+ * then what decides ties. A hit raises it.
  *
- * Invariants: each full slot is in the heap once, queued with a rank not above its
- * own; no two have the same rank.
+ * Invariant: no two full slots have the same rank.
  */
+#include "rank.h"
 #include "tick.h"
 
-typedef struct lfu_rank {
-    uint64_t count, tie;
-} lfu_rank;
-
-typedef struct lfu_slot {
-    lfu_rank rank;
-    uint32_t place; /* index in the heap + 1; 0: empty */
-    union {
-        uint8_t used;  /* NFU: the reference bit */
-        uint32_t hits; /* LFU with dynamic aging: references since it entered */
-    };
+typedef union lfu_slot {
+    uint32_t hits; /* LFU with dynamic aging: references since it entered */
+    uint8_t used;  /* NFU: the reference bit */
 } lfu_slot;
-
-typedef struct lfu_item {
-    lfu_rank queued;
-    uint32_t slot;
-} lfu_item;
 
 typedef struct lfu {
     policy base;
+    ranks ranks;
     lfu_slot *slots;
-    lfu_item *heap;
-    uint32_t cap, count; /* of the heap */
-    uint64_t now;        /* references told of */
-    uint64_t age;        /* LFU with dynamic aging */
-    ticker tick;         /* NFU */
+    uint64_t now; /* references told of; NFU: pages that entered */
+    uint64_t age; /* LFU with dynamic aging */
+    ticker tick;  /* NFU */
     vm_rng rng;
 } lfu;
 
@@ -66,50 +49,6 @@ static const policy_param lfu_params[] = {
 };
 static const policy_param nfu_params[] = {TICK_ROWS, {0}};
 
-/* --- the heap ----------------------------------------------------------------------------- */
-
-VM_INLINE bool lfu_below(lfu_rank a, lfu_rank b)
-{
-    return a.count != b.count ? a.count < b.count : a.tie < b.tie;
-}
-
-static void lfu_put(lfu *f, uint32_t i, lfu_item it)
-{
-    f->heap[i] = it;
-    f->slots[it.slot].place = i + 1;
-}
-
-static void lfu_sift_up(lfu *f, uint32_t i, lfu_item it)
-{
-    for (; i > 0 && lfu_below(it.queued, f->heap[(i - 1) / 2].queued); i = (i - 1) / 2)
-        lfu_put(f, i, f->heap[(i - 1) / 2]);
-    lfu_put(f, i, it);
-}
-
-static void lfu_sift_down(lfu *f, uint32_t i, lfu_item it)
-{
-    for (uint32_t kid; (kid = 2 * i + 1) < f->count; i = kid) {
-        kid += kid + 1 < f->count && lfu_below(f->heap[kid + 1].queued, f->heap[kid].queued);
-        if (!lfu_below(f->heap[kid].queued, it.queued))
-            break;
-        lfu_put(f, i, f->heap[kid]);
-    }
-    lfu_put(f, i, it);
-}
-
-/* The full slot of the lowest rank, which is told. */
-static uint32_t lfu_lowest(lfu *f)
-{
-    for (;;) {
-        lfu_item top = f->heap[0];
-        lfu_rank now = f->slots[top.slot].rank;
-        if (now.count == top.queued.count && now.tie == top.queued.tie)
-            return top.slot;
-        top.queued = now;
-        lfu_sift_down(f, 0, top);
-    }
-}
-
 /* --- what all share -------------------------------------------------------------------------- */
 
 static vm_status lfu_init(policy *p, vm_error *e)
@@ -122,68 +61,32 @@ static vm_status lfu_init(policy *p, vm_error *e)
 static void lfu_free(policy *p)
 {
     lfu *f = (lfu *)p;
-    host_free(p->host, f->heap, f->cap * sizeof *f->heap);
+    ranks_free(&f->ranks, p->host);
     policy_free_slots(p, f->slots, sizeof *f->slots);
 }
 
 static vm_status lfu_reserve(policy *p, uint32_t n, vm_error *e)
 {
     lfu *f = (lfu *)p;
-    if (n > f->cap) {
-        lfu_item *heap = host_realloc(p->host, f->heap, f->cap * sizeof *heap, n * sizeof *heap);
-        if (!heap)
-            return vm_fail_nomem(e, "a replacement policy");
-        f->heap = heap;
-        f->cap = n;
-    }
-    return policy_grow(p, (void **)&f->slots, sizeof *f->slots, n, e);
+    vm_status s = ranks_reserve(&f->ranks, p->host, n, e);
+    return s == VM_OK ? policy_grow(p, (void **)&f->slots, sizeof *f->slots, n, e) : s;
 }
 
 static void lfu_remove(policy *p, uint32_t set, uint32_t slot)
 {
     (void)set;
-    lfu *f = (lfu *)p;
-    uint32_t place = f->slots[slot].place;
-    if (!place)
-        return;
-    f->slots[slot].place = 0;
-    lfu_item last = f->heap[--f->count];
-    uint32_t i = place - 1;
-    if (i == f->count)
-        return;
-    if (i > 0 && lfu_below(last.queued, f->heap[(i - 1) / 2].queued))
-        lfu_sift_up(f, i, last);
-    else
-        lfu_sift_down(f, i, last);
+    ranks *r = &((lfu *)p)->ranks;
+    if (r->place[slot])
+        ranks_drop(r, slot);
 }
 
-static void lfu_enter(policy *p, uint32_t slot, lfu_rank rank)
+static void lfu_enter(policy *p, uint32_t slot, rank_pair rank)
 {
-    lfu *f = (lfu *)p;
     lfu_remove(p, 0, slot);
-    f->slots[slot] = (lfu_slot){.rank = rank, .hits = 1};
-    lfu_sift_up(f, f->count++, (lfu_item){rank, slot});
+    ranks_put(&((lfu *)p)->ranks, slot, rank);
 }
 
-static const char *lfu_check(const policy *p)
-{
-    const lfu *f = (const lfu *)p;
-    uint32_t full = 0;
-    for (uint32_t i = 0; i < p->room; i++)
-        full += f->slots[i].place != 0;
-    if (full != f->count)
-        return "lfu: the heap does not hold the full slots";
-    for (uint32_t i = 0; i < f->count; i++) {
-        lfu_item it = f->heap[i];
-        if (it.slot >= p->room || f->slots[it.slot].place != i + 1)
-            return "lfu: a slot does not know its place in the heap";
-        if (lfu_below(f->slots[it.slot].rank, it.queued))
-            return "lfu: a slot is queued with a rank above its own";
-        if (i > 0 && lfu_below(it.queued, f->heap[(i - 1) / 2].queued))
-            return "lfu: the heap's order is broken";
-    }
-    return NULL;
-}
+static const char *lfu_check(const policy *p) { return ranks_check(&((const lfu *)p)->ranks); }
 
 /* --- LFU -------------------------------------------------------------------------------------- */
 
@@ -208,7 +111,7 @@ static void lfu_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     (void)key;
     lfu *f = (lfu *)p;
     f->now++;
-    lfu_enter(p, slot, (lfu_rank){1, lfu_tie(f, f->now)});
+    lfu_enter(p, slot, (rank_pair){1, lfu_tie(f, f->now)});
 }
 
 static void lfu_touch(policy *p, uint32_t set, uint32_t slot, bool write)
@@ -216,9 +119,9 @@ static void lfu_touch(policy *p, uint32_t set, uint32_t slot, bool write)
     (void)set;
     (void)write;
     lfu *f = (lfu *)p;
-    lfu_rank *r = &f->slots[slot].rank;
+    rank_pair *r = &f->ranks.rank[slot];
     f->now++;
-    *r = (lfu_rank){r->count + 1, lfu_tie(f, r->tie)};
+    *r = (rank_pair){r->major + 1, lfu_tie(f, r->minor)};
 }
 
 static vm_status lfu_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
@@ -226,9 +129,9 @@ static vm_status lfu_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slo
     (void)set;
     (void)key;
     lfu *f = (lfu *)p;
-    if (f->count == 0)
+    if (f->ranks.count == 0)
         return policy_no_victim(p, e);
-    *slot = lfu_lowest(f);
+    *slot = ranks_lowest(&f->ranks);
     return VM_OK;
 }
 
@@ -258,7 +161,7 @@ static void lfuda_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     (void)set;
     (void)key;
     lfu *f = (lfu *)p;
-    lfu_enter(p, slot, (lfu_rank){1 + f->age, ++f->now});
+    lfu_enter(p, slot, (rank_pair){1 + f->age, ++f->now});
     f->slots[slot].hits = 1;
 }
 
@@ -267,9 +170,9 @@ static void lfuda_touch(policy *p, uint32_t set, uint32_t slot, bool write)
     (void)set;
     (void)write;
     lfu *f = (lfu *)p;
-    lfu_slot *s = &f->slots[slot];
-    s->hits += s->hits != UINT32_MAX;
-    s->rank = (lfu_rank){s->hits + f->age, ++f->now};
+    uint32_t *hits = &f->slots[slot].hits;
+    *hits += *hits != UINT32_MAX;
+    f->ranks.rank[slot] = (rank_pair){*hits + f->age, ++f->now};
 }
 
 static vm_status lfuda_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
@@ -277,7 +180,7 @@ static vm_status lfuda_victim(policy *p, uint32_t set, uint64_t key, uint32_t *s
     lfu *f = (lfu *)p;
     vm_status s = lfu_victim(p, set, key, slot, e);
     if (s == VM_OK)
-        f->age = f->slots[*slot].rank.count;
+        f->age = f->ranks.rank[*slot].major;
     return s;
 }
 
@@ -305,8 +208,8 @@ static void nfu_tick(policy *p)
 {
     lfu *f = (lfu *)p;
     for (uint32_t i = 0; i < p->room; i++)
-        if (f->slots[i].place)
-            f->slots[i].rank.count += policy_is_used(p, &f->slots[i].used, 1, i, true);
+        if (f->ranks.place[i])
+            f->ranks.rank[i].major += policy_is_used(p, &f->slots[i].used, 1, i, true);
 }
 
 static void nfu_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
@@ -314,10 +217,10 @@ static void nfu_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     (void)set;
     (void)key;
     lfu *f = (lfu *)p;
-    if (ticker_due(p, &f->tick, f->count))
+    if (ticker_due(p, &f->tick, f->ranks.count))
         nfu_tick(p);
     ticker_enter(&f->tick);
-    lfu_enter(p, slot, (lfu_rank){0, ++f->now});
+    lfu_enter(p, slot, (rank_pair){0, ++f->now});
     f->slots[slot].used = 1;
 }
 
@@ -326,7 +229,7 @@ static void nfu_touch(policy *p, uint32_t set, uint32_t slot, bool write)
     (void)set;
     (void)write;
     lfu *f = (lfu *)p;
-    if (ticker_due_at_hit(p, &f->tick, f->count))
+    if (ticker_due_at_hit(p, &f->tick, f->ranks.count))
         nfu_tick(p);
     f->slots[slot].used = 1;
 }
@@ -334,7 +237,7 @@ static void nfu_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 static vm_status nfu_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
 {
     lfu *f = (lfu *)p;
-    if (ticker_due(p, &f->tick, f->count))
+    if (ticker_due(p, &f->tick, f->ranks.count))
         nfu_tick(p);
     return lfu_victim(p, set, key, slot, e);
 }
@@ -345,6 +248,7 @@ const policy_class policy_nfu = {
            "store a hit, O(log n) amortised a miss and a pass over all slots a tick, 48 bytes a "
            "slot (Tanenbaum and Bos 3.4.7)",
     .serves = POLICY_FRAMES,
+    .timed = true,
     .size = sizeof(lfu),
     .params = nfu_params,
     .init = lfu_init,

@@ -99,6 +99,7 @@ struct policy_class {
     const char *doc;            /* one line: rule; cost of a hit, of a miss, bytes a slot; source */
     unsigned serves;            /* POLICY_FRAMES | POLICY_SETS | POLICY_STUDIES */
     bool exact;                 /* must be told of each reference, even by owners with bits */
+    bool timed;                 /* asks for the owner's `now` */
     bool touch_is_noop;         /* a hit changes nothing: owners need not call touch */
     size_t size;                /* of the instance; begins with a policy */
     const policy_param *params; /* ended by a row without a name; NULL: none */

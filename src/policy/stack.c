@@ -1,5 +1,8 @@
 /* stack.c: policies that keep the pages of a set in lists by arrival or recency.
  *
+ * FIFO: the page that entered first goes. One list a set, the oldest first.
+ * Source: Belady, "A study of replacement algorithms", 1966.
+ *
  * MRU: the page referenced last goes: the best there is for loops over more pages
  * than there is room for. One list a set, the most recent last.
  *
@@ -23,7 +26,7 @@
 typedef struct stack {
     policy base;
     lists lists;    /* a set's are next to each other; node set * room + slot */
-    uint8_t *state; /* [set][slot]: second chance: its reference bit; SLRU: its list */
+    uint8_t *state; /* [set][slot]: second chance: its reference bit; SLRU: its list; else 0 */
 } stack;
 
 enum { STACK_PROBATION, STACK_PROTECTED };
@@ -75,15 +78,7 @@ VM_INLINE uint32_t stack_node(const policy *p, uint32_t set, uint32_t slot)
 
 static const char *stack_check(const policy *p) { return lists_check(&((const stack *)p)->lists); }
 
-/* --- MRU ---------------------------------------------------------------------------- */
-
-static void mru_touch(policy *p, uint32_t set, uint32_t slot, bool write)
-{
-    (void)write;
-    list_move_last(&((stack *)p)->lists, set, set, stack_node(p, set, slot));
-}
-
-static void mru_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
+static void stack_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
     (void)key;
     lists *x = &((stack *)p)->lists;
@@ -99,6 +94,42 @@ static void stack_remove(policy *p, uint32_t set, uint32_t slot)
     uint32_t node = stack_node(p, set, slot);
     if (list_has(x, node))
         list_drop(x, set, node);
+}
+
+/* --- FIFO --------------------------------------------------------------------------- */
+
+static vm_status fifo_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
+{
+    (void)key;
+    uint32_t node = list_first(&((stack *)p)->lists, set);
+    if (node == LIST_NONE)
+        return policy_no_victim(p, e);
+    *slot = node - stack_node(p, set, 0);
+    return VM_OK;
+}
+
+const policy_class policy_fifo = {
+    .name = "fifo",
+    .doc = "first in, first out; nothing a hit, O(1) a miss, 9 bytes a slot (Belady 1966)",
+    .serves = POLICY_FRAMES | POLICY_SETS,
+    .touch_is_noop = true,
+    .size = sizeof(stack),
+    .init = stack_init,
+    .free = stack_free,
+    .reserve = stack_reserve,
+    .insert = stack_insert,
+    .touch = policy_touch_nothing,
+    .victim = fifo_victim,
+    .remove = stack_remove,
+    .check = stack_check,
+};
+
+/* --- MRU ---------------------------------------------------------------------------- */
+
+static void mru_touch(policy *p, uint32_t set, uint32_t slot, bool write)
+{
+    (void)write;
+    list_move_last(&((stack *)p)->lists, set, set, stack_node(p, set, slot));
 }
 
 static vm_status mru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *slot, vm_error *e)
@@ -121,7 +152,7 @@ const policy_class policy_mru = {
     .init = stack_init,
     .free = stack_free,
     .reserve = stack_reserve,
-    .insert = mru_insert,
+    .insert = stack_insert,
     .touch = mru_touch,
     .victim = mru_victim,
     .remove = stack_remove,
@@ -138,7 +169,7 @@ static void chance_touch(policy *p, uint32_t set, uint32_t slot, bool write)
 
 static void chance_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
-    mru_insert(p, set, slot, key);
+    stack_insert(p, set, slot, key);
     ((stack *)p)->state[stack_node(p, set, slot)] = p->param[CHANCE_ENTER] != 0;
 }
 

@@ -140,6 +140,7 @@ const policy_class policy_wsclock = {
     .doc = "CLOCK that looks for pages outside of all working sets, clean ones first; a store a "
            "hit, a round of the slots at most a miss, 16 bytes a slot (Carr and Hennessy 1981)",
     .serves = POLICY_FRAMES,
+    .timed = true,
     .size = sizeof(wsclock),
     .params = wsclock_params,
     .init = wsclock_init,
