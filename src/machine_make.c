@@ -474,6 +474,7 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
     if (s != VM_OK)
         return s;
     frames_take(&k->frames, ppn, 1, FRAME_PINNED);
+    k->by_hand = true;
     p->space->resident++;
     return VM_OK;
 }

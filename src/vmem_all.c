@@ -53,6 +53,7 @@
 #include "kernel/compact.c"
 #include "kernel/load.c"
 #include "kernel/reclaim.c"
+#include "kernel/rmap.c"
 #include "kernel/writeback.c"
 #include "kernel/huge.c"
 #include "kernel/tables.c"

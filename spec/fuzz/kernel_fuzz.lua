@@ -426,8 +426,25 @@ function World:compare()
     self:settle()
 end
 
----Run a script. nil, or the number of the operation that failed, and why.
-function kfuzz.run(o, ops)
+-- All that a machine and its processes counted, by name.
+function World:counted()
+    local all = {}
+    local function flatten(prefix, t)
+        for k, v in pairs(t) do
+            if type(v) == "table" then flatten(prefix .. k .. ".", v) else all[prefix .. k] = v end
+        end
+    end
+    flatten("", self.m:stats())
+    for who, p in pairs(self.processes) do
+        if p:alive() then flatten("process " .. who .. ".", p:stats()) end
+    end
+    return all
+end
+
+---Run a script. nil, or the number of the operation that failed, and why. `seldom`: the
+---machine is checked at the end alone, so that what it puts off until then stays put off.
+---`counters` are filled in.
+function kfuzz.run(o, ops, seldom, counters)
     local m <close> = vmem.machine(o)
     local w = setmetatable({ m = m, page = o.paging.page, zeros = ("\0"):rep(o.paging.page), ids = 1,
         format = model.formats[o.paging.pte], spaces = {}, processes = {}, at = {}, files = {} }, World)
@@ -448,14 +465,15 @@ function kfuzz.run(o, ops)
             w:settle()
             local p = i % 3 == 0 and w.processes[op.who]
             if p and o.cpus and o.cpus > 1 then assert(p:run_on(i % o.cpus)) end
-            check()
+            if not seldom then check() end
             if w.torn then break end
             if i % 16 == 0 then
                 w:compare()
-                check()
+                if not seldom then check() end
             end
         end
         if not w.torn then w:compare() end
+        if counters then table.move({ w:counted() }, 1, 1, 1, counters) end
         check()
         for _, p in pairs(w.processes) do p:exit() end
         for _, f in pairs(w.files) do
@@ -611,17 +629,31 @@ function kfuzz.script(rng, o, steps)
     return ops
 end
 
+-- A script checked at every step, and at its end: both count the same.
+local function both(o, ops)
+    local often, seldom = {}, {}
+    local step, why = kfuzz.run(o, ops, false, often)
+    if step then return step, why end
+    step, why = kfuzz.run(o, ops, true, seldom)
+    if step then return step, why .. " (checked seldom)" end
+    for name, n in pairs(often[1]) do
+        if seldom[1][name] ~= n then
+            return #ops, ("%s is %s, and %s when the machine is checked seldom"):format(name, n, seldom[1][name])
+        end
+    end
+end
+
 ---One machine and script. nil, or a text with the shortest script that fails.
 function kfuzz.case(seed, steps)
     local rng = fuzz.random(seed)
     local o = kfuzz.machine(rng)
     local ops = kfuzz.script(rng, o, steps)
-    local step, why = kfuzz.run(o, ops)
+    local step, why = both(o, ops)
     if not step then return end
-    ops = flat.shrink(table.move(ops, 1, step, 1, {}), function(rest) return kfuzz.run(o, rest) ~= nil end)
+    ops = flat.shrink(table.move(ops, 1, step, 1, {}), function(rest) return both(o, rest) ~= nil end)
     local lines = { ("seed %d, operation %d: %s"):format(seed, step, why), fuzz.show(o) }
     for _, op in ipairs(ops) do lines[#lines + 1] = fuzz.show(op) end
-    lines[#lines + 1] = select(2, kfuzz.run(o, ops))
+    lines[#lines + 1] = select(2, both(o, ops))
     return table.concat(lines, "\n")
 end
 

@@ -42,28 +42,45 @@ bool dram_write(dram *d, uint64_t pa, const void *from, size_t n); /* false: hos
 /* Make n bytes zero again; gives whole blocks back to the host. */
 void dram_clear(dram *d, uint64_t pa, uint64_t n);
 
-/* One number of 2^log2 bytes (4 or 8), aligned. */
-VM_INLINE uint64_t dram_get(const dram *d, uint64_t pa, unsigned bytes)
+/* One number of `bytes` bytes (4 or 8) where a block has it. */
+VM_INLINE uint64_t dram_load(const uint8_t *at, unsigned bytes)
 {
-    const uint8_t *b = dram_block(d, pa);
-    if (!b)
-        return 0;
-    b += pa & (DRAM_BLOCK - 1);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     if (VM_LIKELY(bytes == 8)) {
         uint64_t x;
-        memcpy(&x, b, 8);
+        memcpy(&x, at, 8);
         return x;
     }
     uint32_t y;
-    memcpy(&y, b, 4);
+    memcpy(&y, at, 4);
     return y;
 #else
     uint64_t x = 0;
     for (unsigned i = bytes; i-- > 0;)
-        x = x << 8 | b[i];
+        x = x << 8 | at[i];
     return x;
 #endif
+}
+VM_INLINE void dram_store(uint8_t *at, unsigned bytes, uint64_t x)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (VM_LIKELY(bytes == 8)) {
+        memcpy(at, &x, 8);
+        return;
+    }
+    uint32_t y = (uint32_t)x;
+    memcpy(at, &y, 4);
+#else
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(x >> 8 * i);
+#endif
+}
+
+/* The same at pa, aligned. */
+VM_INLINE uint64_t dram_get(const dram *d, uint64_t pa, unsigned bytes)
+{
+    const uint8_t *b = dram_block(d, pa);
+    return b ? dram_load(b + (pa & (DRAM_BLOCK - 1)), bytes) : 0;
 }
 bool dram_put(dram *d, uint64_t pa, unsigned bytes, uint64_t x);
 

@@ -180,6 +180,7 @@ vm_status space_lock(kernel *k, process *p, uint64_t addr, uint64_t length, bool
         st = space_reserve(k, s, 4, e);
     if (st != VM_OK)
         return st;
+    rmap_settle_all(k);
     space_change(k, s, addr, addr + length, advice_set_lock, &lock);
     st = lock ? space_populate(k, p, addr, length, &info, e) : VM_OK;
     if (st == VM_OK)

@@ -125,7 +125,7 @@ static const char *check_pages(kernel *k, const space *s, check_sums *sums)
     return check_deposits(k, s, large);
 }
 
-static const char *check_file(const kernel *k, const file *f, check_sums *sums)
+static const char *check_file(kernel *k, const file *f, check_sums *sums)
 {
     uint64_t cached = 0;
     for (uint64_t i = 0; (i = file_next(f, i)) < FILE_PAGES; i++) {
@@ -285,6 +285,7 @@ static const char *check_tlb(const kernel *k, unsigned cpu, const tlb *t)
 const char *kernel_check(kernel *k)
 {
     check_sums sums = {0};
+    rmap_settle_all(k);
     const char *broken = frames_check(&k->frames);
     if (!broken)
         broken = swap_check(&k->swap);

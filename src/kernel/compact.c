@@ -21,6 +21,7 @@ void page_move(kernel *k, uint64_t from, uint64_t to)
     const pte_format *f = k->hw->g.format;
     unsigned bits = k->hw->g.page_bits;
     frame *r = frames_at(&k->frames, from), *t = frames_at(&k->frames, to);
+    rmap_settle_frame(k, r);
     dram_read(&k->hw->mem, from << bits, k->copy, kernel_page(k));
     dram_write(&k->hw->mem, to << bits, k->copy, kernel_page(k));
     page_set_ruled(k, from, false);

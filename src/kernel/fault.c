@@ -51,6 +51,8 @@ static void fault_replace(kernel *k, const fault_page *f, uint64_t ppn, unsigned
 {
     const pte_format *fmt = k->hw->g.format;
     uint64_t pte = fault_entry(k, f), slot;
+    if (!f->a->level)
+        rmap_settle_entry(k, f->pte_pa, kernel_vpn(k, f->va));
     if (pte & fmt->present) {
         page_unmap(k, f->s, f->va, f->pte_pa, pte);
     } else if (pte_is_swapped(fmt, pte, &slot)) {
@@ -304,7 +306,7 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
     const pt_geometry *g = &k->hw->g;
     const pte_format *fmt = g->format;
     uint64_t ppn = pte_ppn(fmt, f->pte);
-    const frame *r = frames_at(&k->frames, ppn);
+    frame *r = frames_at(&k->frames, ppn);
     if (r->use == FRAME_ZERO && f->write)
         return fault_zero(k, f, e);
     unsigned prot = page_prot(f->a, r, page_holders(k, r));

@@ -79,8 +79,10 @@ const char *frames_check(const frames *f)
 
 vm_status frames_map_reserve(frames *f, size_t n, vm_error *e)
 {
+    n += f->promised;
     if (f->nodes_free + (f->node_cap - f->node_count) >= n)
         return VM_OK;
+    n -= f->nodes_free;
     void *p = f->nodes;
     if (f->node_count + n > MAP_NONE ||
         !host_grow(f->host, &p, &f->node_cap, f->node_count + n, sizeof *f->nodes))

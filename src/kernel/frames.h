@@ -73,6 +73,7 @@ typedef struct frames {
     size_t node_cap, node_count;
     uint32_t node_free; /* first of a list by `next`, or MAP_NONE */
     size_t nodes_free;
+    size_t promised; /* mappings that are to come, room for which is kept (rmap.c) */
 } frames;
 
 vm_status frames_init(frames *f, const vm_host *host, const frame_alloc_class *cls, uint64_t count,

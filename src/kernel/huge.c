@@ -100,6 +100,7 @@ static void huge_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t p
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte_leaf(g->format, ppn, prot, 1));
     for (uint64_t i = 0; i < n; i++) {
         frame *r = frames_at(&k->frames, ppn + i);
+        rmap_settle_frame(k, r);
         frames_map(&k->frames, r, s->id, kernel_vpn(k, va) + i, pte_pa);
         r->first.large = 1;
         if (a->flags & AREA_LOCKED) {
@@ -120,12 +121,12 @@ void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte)
     s->tables -= n;
 }
 
-unsigned huge_prot(const kernel *k, const area *a, const pt_place *at)
+unsigned huge_prot(kernel *k, const area *a, const pt_place *at)
 {
     uint64_t ppn = pte_ppn(k->hw->g.format, at->pte), n = huge_span(k, at);
     unsigned prot = area_pte_prot(a);
     for (uint64_t i = 0; i < n; i++) {
-        const frame *r = frames_at(&k->frames, ppn + i);
+        frame *r = frames_at(&k->frames, ppn + i);
         prot &= page_prot(a, r, page_holders(k, r));
     }
     return prot;
@@ -280,7 +281,7 @@ bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_
 
 /* How many of the base pages in a leaf table are in memory, if all could be moved to a
  * frame of their space's own; else 0. */
-static uint64_t huge_movable(const kernel *k, uint64_t table)
+static uint64_t huge_movable(kernel *k, uint64_t table)
 {
     const pte_format *f = k->hw->g.format;
     uint64_t here = 0;
@@ -288,7 +289,7 @@ static uint64_t huge_movable(const kernel *k, uint64_t table)
         uint64_t pte = dram_get(&k->hw->mem, table + i * f->bytes, f->bytes);
         if (!pte)
             continue;
-        const frame *r = pte & f->present ? frames_at(&k->frames, pte_ppn(f, pte)) : NULL;
+        frame *r = pte & f->present ? frames_at(&k->frames, pte_ppn(f, pte)) : NULL;
         if (!r ||
             (r->use != FRAME_ZERO && (r->use != FRAME_ANON || page_holders(k, r) != 1 || r->locks)))
             return 0;

@@ -194,6 +194,16 @@ typedef struct kernel_counters {
 #undef X
 } kernel_counters;
 
+/* Mappings that fork made in one leaf table and that the reverse map does not have yet
+ * (rmap.c). */
+typedef struct fork_batch {
+    uint64_t from, to;    /* physical addresses of the parent's table and the child's */
+    uint64_t vpn;         /* of the tables' first entry */
+    uint32_t space;       /* the child's id */
+    uint32_t first, stop; /* the entries of it */
+    uint32_t pages;       /* how many of them map one */
+} fork_batch;
+
 typedef struct kernel {
     hardware *hw;
     const vm_host *host;
@@ -227,8 +237,11 @@ typedef struct kernel {
     struct {
         uint64_t looked, replaced; /* accesses and load_replaced() when the window began */
     } thrash;
-    size_t scan_space; /* where the scan for large pages goes on: a space's id, */
-    uint64_t scan_va;  /* and an address in it */
+    size_t scan_space;   /* where the scan for large pages goes on: a space's id, */
+    uint64_t scan_va;    /* and an address in it */
+    fork_batch *batches; /* in no order */
+    size_t batch_count, batch_cap;
+    bool by_hand;      /* somebody set page-table entries: frames may be FRAME_PINNED */
     uint64_t zero_ppn; /* the shared page of zeros, or FRAME_NONE */
     uint8_t *copy;     /* one page on the host, on its way between two frames */
     boot_state boot;
@@ -312,6 +325,12 @@ void kernel_enter(kernel *k, const process *p);
 void kernel_switch(kernel *k, const process *p);
 /* A PTE changed: no TLB may know the old one. */
 void kernel_invalidate(kernel *k, const space *s, uint64_t va);
+/* Is more to be done then than to count it? */
+VM_INLINE bool kernel_heeds(const kernel *k, const space *s)
+{
+    return (s->cpus && s->asid_generation == k->asid_generation) ||
+           events_want(&k->events, KEVENT_SHOOTDOWN);
+}
 /* The tables below va's entry of this level have gone. */
 void kernel_forget_tables(kernel *k, const space *s, uint64_t va, unsigned level);
 /* Every translation of the space changed. False: none was known. */
@@ -462,7 +481,7 @@ VM_INLINE uint64_t file_block(const kernel *k, uint32_t block)
 }
 /* Write dirty pages of the range back; shared memory has no such place, and stays. */
 vm_status file_sync(kernel *k, file *f, uint64_t first, uint64_t pages, vm_error *e);
-uint64_t file_dirty(const kernel *k, const file *f); /* pages */
+uint64_t file_dirty(kernel *k, const file *f); /* pages */
 /* The frame of a page, brought in if it must; *major: the disk was read. VM_REFUSED with
  * EIO: it can't be read. VM_FAULT: no memory. */
 vm_status file_frame(kernel *k, file *f, uint64_t index, uint64_t *ppn, bool *major, vm_error *e);
@@ -531,7 +550,7 @@ bool reclaim_take_idle(kernel *k, frame_use use, uint64_t *ppn);
 
 /* writeback.c */
 /* Does the page differ from its place on the disk? */
-bool writeback_is_dirty(const kernel *k, uint32_t ppn);
+bool writeback_is_dirty(kernel *k, uint32_t ppn);
 /* Write a page of private or shared memory to its slot; it gets one where it has none.
  * VM_FAULT: none is free; VM_REFUSED with EIO. */
 vm_status writeback_slot(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e);
@@ -540,6 +559,35 @@ vm_status writeback_slot(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e);
 vm_status writeback_file(kernel *k, uint64_t ppn, vm_error *e);
 /* The victim was written to this block of the disk: its dirty neighbours go behind it. */
 void writeback_cluster(kernel *k, frame *victim, uint64_t block);
+
+/* rmap.c: mappings by fork that the reverse map is to have */
+/* Now it has those of all; of the leaf table that has this entry; of the frame. */
+void rmap_settle_all(kernel *k);
+void rmap_settle_table(kernel *k, uint64_t pte_pa, uint64_t vpn);
+void rmap_settle_mappings(kernel *k, frame *r);
+VM_INLINE void rmap_settle_entry(kernel *k, uint64_t pte_pa, uint64_t vpn)
+{
+    if (VM_UNLIKELY(k->batch_count != 0))
+        rmap_settle_table(k, pte_pa, vpn);
+}
+VM_INLINE void rmap_settle_frame(kernel *k, frame *r)
+{
+    if (VM_UNLIKELY(k->batch_count != 0))
+        rmap_settle_mappings(k, r);
+}
+/* Room for one more batch of so many pages at most. */
+vm_status rmap_reserve(kernel *k, size_t pages, vm_error *e);
+/* The child's n entries from the one at to_pa on, for vpn, have been copied from the
+ * parent's, and map so many pages. Nothing else is put off for either table. */
+void rmap_put_off(kernel *k, const space *to, uint64_t vpn, uint64_t from_pa, uint64_t to_pa,
+                  uint32_t n, uint32_t pages);
+/* Are entries of these two tables put off together? */
+bool rmap_open(const kernel *k, uint64_t from_pa, uint64_t to_pa, uint64_t vpn);
+/* The range start .. stop - 1 of the space goes, va in it: if the entries that are put off
+ * with the one at pte_pa are all in it, they are released at once. Where they end; 0:
+ * they were not. */
+uint64_t rmap_drop(kernel *k, space *s, uint64_t pte_pa, uint64_t va, uint64_t start,
+                   uint64_t stop);
 
 /* page.c: who holds a page */
 /* A policy gets to know a page that came to this frame, which is filled in: that of the
@@ -569,7 +617,7 @@ void page_drop_slot(kernel *k, uint32_t slot);
 /* The frame no longer stands for its slot. */
 void page_forget_slot(kernel *k, frame *r);
 /* PTEs that map the private page or name its slot: one of them alone may write. */
-uint64_t page_holders(const kernel *k, const frame *r);
+uint64_t page_holders(kernel *k, frame *r);
 /* What a PTE of the area that maps the frame may allow, if the page has `holders`. */
 unsigned page_prot(const area *a, const frame *r, uint64_t holders);
 /* One more mapping of the page is locked in memory, or one fewer. */
@@ -602,7 +650,7 @@ bool huge_maps(const kernel *k, frame *r);
 /* How many frames the entry maps that have records of their own: 1 of hugetlb. */
 uint64_t huge_span(const kernel *k, const pt_place *at);
 /* What the entry may allow, by all frames that it maps. */
-unsigned huge_prot(const kernel *k, const area *a, const pt_place *at);
+unsigned huge_prot(kernel *k, const area *a, const pt_place *at);
 /* Into base pages: it can't fail. */
 void huge_split(kernel *k, space *s, uint64_t va, const pt_place *at);
 /* Split the one that has a border at va in it; those of a range; those with the frame. */

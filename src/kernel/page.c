@@ -69,9 +69,12 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 {
     const pt_geometry *g = &k->hw->g;
     frame *r = frames_at(&k->frames, ppn);
+    if (!r->level)
+        rmap_settle_entry(k, pte_pa, kernel_vpn(k, va));
     dram_put(&k->hw->mem, pte_pa, g->format->bytes, pte_leaf(g->format, ppn, prot, r->level));
     if (r->use == FRAME_ZERO)
         return;
+    rmap_settle_frame(k, r);
     frames_map(&k->frames, r, s->id, kernel_vpn(k, va), pte_pa);
     s->resident += page_frames(k, r);
     if (a->flags & AREA_LOCKED) {
@@ -164,8 +167,10 @@ void page_forget_slot(kernel *k, frame *r)
     page_settle_slot(k, slot);
 }
 
-uint64_t page_holders(const kernel *k, const frame *r)
+uint64_t page_holders(kernel *k, frame *r)
 {
+    if (r->mapped == 1) /* the parent's, perhaps, whose child's is put off */
+        rmap_settle_frame(k, r);
     return r->mapped + (uint64_t)(r->slot == SLOT_NONE ? 0 : swap_at(&k->swap, r->slot)->users);
 }
 

@@ -225,7 +225,7 @@ vm_status file_sync(kernel *k, file *f, uint64_t first, uint64_t pages, vm_error
     return st;
 }
 
-uint64_t file_dirty(const kernel *k, const file *f)
+uint64_t file_dirty(kernel *k, const file *f)
 {
     uint64_t n = 0;
     for (uint64_t i = 0; (i = file_next(f, i)) < FILE_PAGES; i++) {

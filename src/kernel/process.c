@@ -138,6 +138,7 @@ void kernel_free(kernel *k)
     }
     host_free(k->host, k->processes, k->process_cap * sizeof *k->processes);
     host_free(k->host, k->spaces, k->space_cap * sizeof *k->spaces);
+    host_free(k->host, k->batches, k->batch_cap * sizeof *k->batches);
     host_free(k->host, k->files, k->file_cap * sizeof *k->files);
     if (k->copy)
         host_free(k->host, k->copy, kernel_page(k));

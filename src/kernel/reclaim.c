@@ -15,6 +15,7 @@ static bool reclaim_referenced(void *ud, uint32_t ppn, bool clear)
     kernel *k = ud;
     const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
+    rmap_settle_frame(k, r);
     bool referenced = r->referenced;
     if (clear)
         r->referenced = false;
@@ -121,6 +122,7 @@ static vm_status reclaim_evict_file(kernel *k, uint32_t ppn, vm_error *e)
 static vm_status reclaim_evict(kernel *k, uint32_t ppn, vm_error *e)
 {
     frame *r = frames_at(&k->frames, ppn);
+    rmap_settle_frame(k, r);
     vm_status st = r->file ? reclaim_evict_file(k, ppn, e) : reclaim_evict_anon(k, ppn, e);
     if (st == VM_OK)
         page_free(k, ppn);
@@ -241,6 +243,7 @@ uint64_t reclaim_swap_space(kernel *k, space *s, vm_error *e)
     const pte_format *f = k->hw->g.format;
     uint64_t went = 0;
     e->status = VM_OK;
+    rmap_settle_all(k);
     huge_split_range(k, s, 0, space_user_top(k));
     for (entry_walk w = entries_of(k, s, 0, space_user_top(k)); entries_next(&w);) {
         uint64_t ppn = pte_ppn(f, w.at.pte);

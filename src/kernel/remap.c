@@ -80,6 +80,7 @@ static vm_status remap_move(kernel *k, space *s, const area *a, uint64_t from, u
     copy.stop = to + new_length;
     if (copy.file) /* clearing may drop the area's own */
         file_get(copy.file);
+    rmap_settle_all(k);
     space_clear(k, s, to, to + new_length);
     space_insert(k, s, &copy);
     remap_entries(k, s, from, to, moved);

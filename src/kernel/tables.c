@@ -128,6 +128,8 @@ void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 {
     const pte_format *f = k->hw->g.format;
     uint64_t slot;
+    if (!at->level)
+        rmap_settle_entry(k, at->pa, kernel_vpn(k, va));
     dram_put(&k->hw->mem, at->pa, f->bytes, 0);
     if (at->pte & f->present) {
         page_unmap(k, s, va, at->pa, at->pte);
@@ -141,65 +143,112 @@ void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
     huge_cut(k, s, start);
     huge_cut(k, s, stop);
-    for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);)
-        kernel_release(k, s, w.va, &w.at);
+    for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);) {
+        uint64_t end = 0;
+        if (k->batch_count && !w.at.level)
+            end = rmap_drop(k, s, w.at.pa, w.va, start, stop);
+        if (end) {
+            w.next = end;
+            w.leaf = 0;
+        } else {
+            kernel_release(k, s, w.va, &w.at);
+        }
+    }
 }
 
 /* --- fork ------------------------------------------------------------------------ */
 
-/* The child gets what the parent's entry has; a private page neither may write now.
- * What the parent's entry is from here on. */
-static uint64_t tables_copy_entry(kernel *k, space *to, const area *a, uint64_t va, uint64_t pte,
-                                  uint64_t to_pa)
+/* What the copying of entries is to know, and counts. */
+typedef struct table_copy {
+    uint64_t kept;    /* bits of a present entry that the child's has: not A and D */
+    uint64_t taken;   /* bits that the parent's loses: to write, of private pages */
+    uint64_t entries; /* that were not zero */
+    uint32_t pages;   /* frames that the child maps now */
+} table_copy;
+
+/* An entry that is not present, or one that somebody set by hand, whose frame is nobody
+ * else's. */
+static void tables_copy_rare(kernel *k, space *to, uint64_t pte, uint8_t *at)
 {
     const pte_format *f = k->hw->g.format;
     uint64_t slot;
-    k->n.fork_pages++;
-    if (!(pte & f->present)) {
-        if (pte_is_swapped(f, pte, &slot)) {
-            swap_at(&k->swap, (uint32_t)slot)->users++;
-            to->swapped++;
-            dram_put(&k->hw->mem, to_pa, f->bytes, pte);
-        }
-        return pte;
-    }
-    uint64_t ppn = pte_ppn(f, pte);
-    if (frames_at(&k->frames, ppn)->use == FRAME_PINNED)
-        return pte;
-    if (area_is_private(a))
-        pte &= ~f->write;
-    page_map(k, to, a, va, to_pa, ppn, pte_prot(f, pte));
-    return pte;
+    if (!pte_is_swapped(f, pte, &slot))
+        return;
+    swap_at(&k->swap, (uint32_t)slot)->users++;
+    to->swapped++;
+    dram_store(at, f->bytes, pte);
 }
 
-/* So many entries ahead, the record of a frame is asked for. */
-#define COPY_AHEAD 12
+/* n entries that lie in one block on both sides. */
+VM_INLINE void tables_copy_run(kernel *k, space *to, table_copy *c, uint8_t *from, uint8_t *at,
+                               uint64_t n, const unsigned bytes)
+{
+    const pte_format *f = k->hw->g.format;
+    const uint64_t present = f->present, ppn_mask = f->ppn_mask, kept = c->kept, taken = c->taken;
+    const uint64_t zero =
+        k->zero_ppn == FRAME_NONE ? UINT64_MAX : k->zero_ppn << f->ppn_shift & ppn_mask;
+    const bool by_hand = k->by_hand;
+    uint64_t entries = 0;
+    uint32_t pages = 0;
+    for (; n; n--, from += bytes, at += bytes) {
+        uint64_t pte = dram_load(from, bytes);
+        entries += pte != 0;
+        if (VM_UNLIKELY(!(pte & present)) ||
+            (VM_UNLIKELY(by_hand) && frames_at(&k->frames, pte_ppn(f, pte))->use == FRAME_PINNED)) {
+            tables_copy_rare(k, to, pte, at);
+            continue;
+        }
+        pages += (pte & ppn_mask) != zero;
+        dram_store(from, bytes, pte & ~taken);
+        dram_store(at, bytes, pte & kept);
+    }
+    c->entries += entries;
+    c->pages += pages;
+}
 
 /* The entries of one leaf table of the parent's, whose first maps va. */
 static vm_status tables_copy_leaf(kernel *k, space *from, space *to, const area *a, uint64_t va,
                                   uint64_t stop, vm_error *e)
 {
     const pt_geometry *g = &k->hw->g;
-    const unsigned bytes = g->format->bytes;
+    const pte_format *f = g->format;
     dram *mem = &k->hw->mem;
-    uint64_t page = kernel_page(k), to_pa;
-    vm_status st = frames_map_reserve(&k->frames, (size_t)((stop - va) / page), e);
+    const uint64_t n = (stop - va) >> g->page_bits, vpn = kernel_vpn(k, va);
+    uint64_t to_pa;
+    vm_status st = rmap_reserve(k, (size_t)n, e);
     if (st == VM_OK)
         st = kernel_make_tables(k, to, va, 0, &to_pa, e);
+    if (st == VM_OK && !page_commit(k, to_pa, n * f->bytes))
+        st = vm_fail_nomem(e, "a page table");
     if (st != VM_OK)
         return st;
     /* Making tables may have evicted pages; nothing does from here on. */
-    uint64_t pa = pt_lookup(g, mem, from->root, va).pa, last = pa + (stop - va) / page * bytes;
-    for (; pa < last; va += page, pa += bytes, to_pa += bytes) {
-        uint64_t pte = dram_get(mem, pa, bytes), ahead = pa + COPY_AHEAD * bytes;
-        if (ahead < last)
-            VM_PREFETCH(frames_at(&k->frames, pte_ppn(g->format, dram_get(mem, ahead, bytes))));
-        if (!pte)
+    uint64_t pa = pt_lookup(g, mem, from->root, va).pa;
+    if (!rmap_open(k, pa, to_pa, vpn))
+        rmap_settle_entry(k, pa, vpn);
+    table_copy c = {.taken = area_is_private(a) ? f->write : 0};
+    c.kept = (f->present | f->ppn_mask | f->read | f->write | f->exec | f->no_exec | f->user |
+              f->global) &
+             ~c.taken;
+    for (uint64_t done = 0, part; done < n; done += part) {
+        uint64_t x = pa + done * f->bytes, y = to_pa + done * f->bytes;
+        uint64_t in = (x & (DRAM_BLOCK - 1)) > (y & (DRAM_BLOCK - 1)) ? x : y;
+        part = (DRAM_BLOCK - (in & (DRAM_BLOCK - 1))) / f->bytes;
+        part = part < n - done ? part : n - done;
+        uint8_t *src = dram_block(mem, x), *dst = dram_block(mem, y);
+        if (!src) /* entries that were never written */
             continue;
-        uint64_t now = tables_copy_entry(k, to, a, va, pte, to_pa);
-        if (now != pte)
-            dram_put(mem, pa, bytes, now);
+        src += x & (DRAM_BLOCK - 1);
+        dst += y & (DRAM_BLOCK - 1);
+        if (f->bytes == 8)
+            tables_copy_run(k, to, &c, src, dst, part, 8);
+        else
+            tables_copy_run(k, to, &c, src, dst, part, 4);
     }
+    k->n.fork_pages += c.entries;
+    to->resident += c.pages;
+    if (c.pages)
+        rmap_put_off(k, to, vpn, pa, to_pa, (uint32_t)n, c.pages);
     return VM_OK;
 }
 
@@ -211,9 +260,12 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
     if (st == VM_OK)
         st = kernel_make_tables(k, to, va, at->level, &to_pa, e);
     if (st == VM_OK) {
-        uint64_t pte = dram_get(&k->hw->mem, at->pa, k->hw->g.format->bytes);
-        pte = tables_copy_entry(k, to, a, va, pte, to_pa);
-        dram_put(&k->hw->mem, at->pa, k->hw->g.format->bytes, pte);
+        const pte_format *f = k->hw->g.format;
+        uint64_t pte = dram_get(&k->hw->mem, at->pa, f->bytes);
+        pte &= area_is_private(a) ? ~f->write : UINT64_MAX;
+        page_map(k, to, a, va, to_pa, pte_ppn(f, pte), pte_prot(f, pte));
+        dram_put(&k->hw->mem, at->pa, f->bytes, pte);
+        k->n.fork_pages++;
     }
     return st;
 }

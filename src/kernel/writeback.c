@@ -13,10 +13,11 @@
  */
 #include "kernel.h"
 
-bool writeback_is_dirty(const kernel *k, uint32_t ppn)
+bool writeback_is_dirty(kernel *k, uint32_t ppn)
 {
     const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
+    rmap_settle_frame(k, r);
     bool dirty = r->dirty;
     for (mapping *x = frames_maps(r); x && !dirty; x = frames_maps_next(&k->frames, x))
         dirty = dram_get(&k->hw->mem, x->pte_pa, f->bytes) & f->dirty;

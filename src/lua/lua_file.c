@@ -80,7 +80,7 @@ static int file_open_(lua_State *L)
 /* m:files() -> list of { name, size, cached, dirty, blocks } */
 static int file_list_(lua_State *L)
 {
-    const kernel *k = &lua_check_machine(L, 1)->m->kernel;
+    kernel *k = &lua_check_machine(L, 1)->m->kernel;
     lua_newtable(L);
     lua_Integer n = 0;
     for (size_t i = 1; i < k->file_count; i++) {

@@ -519,8 +519,8 @@ static uint64_t machine_large_pages(const machine *m, const frame *r)
 /* m:_meminfo() -> frames and swap, in pages */
 static int machine_meminfo(lua_State *L)
 {
-    const machine *m = lua_check_machine(L, 1)->m;
-    const kernel *k = &m->kernel;
+    machine *m = lua_check_machine(L, 1)->m;
+    kernel *k = &m->kernel;
     uint64_t tables = 0, cached = 0, shared = 0, dirty = 0, anonymous = 0, mapped = 0, locked = 0;
     uint64_t swap_cached = 0, huge = 0;
     for (size_t i = 1; i < k->space_count; i++)

@@ -413,11 +413,12 @@ static int space_page_(lua_State *L)
 {
     process *p;
     lua_process *h = lua_check_live(L, 1, &p);
-    const machine *m = h->owner->m;
+    machine *m = h->owner->m;
     const pt_geometry *g = &m->hw.g;
     const pte_format *f = g->format;
     uint64_t va = (uint64_t)luaL_checkinteger(L, 2), slot;
     pt_place at;
+    rmap_settle_all(&m->kernel);
     page_state state = space_state(m, p, va, &at);
     lua_createtable(L, 0, 10);
     lua_pushstring(L, page_states[state]);
@@ -473,6 +474,7 @@ static int space_smap_(lua_State *L)
     const pt_geometry *g = &k->hw->g;
     const pte_format *f = g->format;
     uint64_t start = (uint64_t)luaL_checkinteger(L, 2), stop = (uint64_t)luaL_checkinteger(L, 3);
+    rmap_settle_all(k);
     uint64_t rss = 0, pss = 0, of[2][2] = {{0}}, referenced = 0, anonymous = 0, swap = 0, huge = 0,
              slot;
     for (entry_walk w = entries_of(k, p->space, start, stop); entries_next(&w);) {
