@@ -15,7 +15,7 @@
  * Invariants: a slot is in either A1in or Am exactly while it is full; no key is remembered
  * twice, and at most Kout are.
  */
-#include "keymap.h"
+#include "ghosts.h"
 #include "list.h"
 #include "policy.h"
 #include "recency.h"
@@ -25,13 +25,10 @@ typedef struct twoq {
     lists in;        /* A1in: one list of slots */
     recency am;      /* Am */
     uint64_t *keys;  /* by slot */
-    lists out;       /* A1out, of ghosts, and those that are free */
-    keymap map;      /* from keys to ghosts */
-    uint32_t ghosts; /* there is room for */
+    ghost_book out;  /* A1out: one queue */
     uint64_t wanted; /* a key that was remembered when a victim was chosen for it */
 } twoq;
 
-enum { TWOQ_OUT, TWOQ_FREE, TWOQ_OUTS };
 enum { TWOQ_KIN, TWOQ_KOUT };
 
 static const policy_param twoq_params[] = {
@@ -47,9 +44,7 @@ static vm_status twoq_init(policy *p, vm_error *e)
     twoq *q = (twoq *)p;
     q->wanted = POLICY_NO_KEY;
     vm_status s = lists_init(&q->in, p->host, 1, e);
-    if (s == VM_OK)
-        s = lists_init(&q->out, p->host, TWOQ_OUTS, e);
-    return s == VM_OK ? keymap_init(&q->map, p->host, p->cfg.keys, e) : s;
+    return s == VM_OK ? ghosts_init(&q->out, p->host, 1, p->cfg.keys, e) : s;
 }
 
 static void twoq_free(policy *p)
@@ -57,28 +52,20 @@ static void twoq_free(policy *p)
     twoq *q = (twoq *)p;
     lists_free(&q->in, p->host);
     recency_free(&q->am, p->host);
-    lists_free(&q->out, p->host);
-    keymap_free(&q->map, p->host);
+    ghosts_free(&q->out, p->host);
     policy_free_slots(p, q->keys, sizeof *q->keys);
 }
 
-/* One ghost more than can be remembered: it comes before the oldest goes. */
 static vm_status twoq_reserve(policy *p, uint32_t n, vm_error *e)
 {
     twoq *q = (twoq *)p;
-    uint32_t ghosts = policy_share(p->param[TWOQ_KOUT], n, 1) + 1;
+    uint32_t kout = policy_share(p->param[TWOQ_KOUT], n, 1);
     vm_status s = lists_reserve(&q->in, p->host, n, e);
     if (s == VM_OK)
         s = recency_reserve(&q->am, p->host, n, e);
     if (s == VM_OK)
-        s = lists_reserve(&q->out, p->host, ghosts, e);
-    if (s == VM_OK)
-        s = keymap_reserve(&q->map, p->host, ghosts, e);
-    if (s == VM_OK)
-        s = policy_grow(p, (void **)&q->keys, sizeof *q->keys, n, e);
-    for (; s == VM_OK && q->ghosts < ghosts; q->ghosts++)
-        list_push_last(&q->out, TWOQ_FREE, q->ghosts);
-    return s;
+        s = ghosts_reserve(&q->out, p->host, kout, e);
+    return s == VM_OK ? policy_grow(p, (void **)&q->keys, sizeof *q->keys, n, e) : s;
 }
 
 static uint32_t twoq_pages(const twoq *q)
@@ -86,22 +73,12 @@ static uint32_t twoq_pages(const twoq *q)
     return policy_capacity(&q->base, q->in.count[0] + q->am.count);
 }
 
-static void twoq_forget(twoq *q, uint32_t ghost)
-{
-    keymap_drop(&q->map, ghost);
-    list_move_last(&q->out, TWOQ_OUT, TWOQ_FREE, ghost);
-}
-
 static void twoq_remember(twoq *q, uint64_t key)
 {
     uint32_t kout = policy_share(q->base.param[TWOQ_KOUT], twoq_pages(q), 1);
-    uint32_t ghost = list_first(&q->out, TWOQ_FREE);
-    if (keymap_find(&q->map, key) != KEYMAP_NONE) /* of another copy of the page */
-        return;
-    list_move_last(&q->out, TWOQ_FREE, TWOQ_OUT, ghost);
-    keymap_put(&q->map, key, ghost);
-    while (q->out.count[TWOQ_OUT] > kout || q->out.count[TWOQ_FREE] == 0)
-        twoq_forget(q, list_first(&q->out, TWOQ_OUT));
+    ghosts_push(&q->out, 0, key);
+    while (q->out.q[0].count > kout)
+        ghosts_pop(&q->out, 0);
 }
 
 /* The slot's page leaves, if there is one; if it was evicted, it may be remembered. */
@@ -126,12 +103,12 @@ static void twoq_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
     (void)set;
     twoq *q = (twoq *)p;
-    bool known = key == q->wanted || keymap_find(&q->map, key) != KEYMAP_NONE;
+    bool known = key == q->wanted || ghosts_find(&q->out, key) != GHOST_NONE;
     twoq_leave(q, slot, true);
     if (known) {
-        uint32_t ghost = keymap_find(&q->map, key);
-        if (ghost != KEYMAP_NONE)
-            twoq_forget(q, ghost);
+        uint32_t ghost = ghosts_find(&q->out, key);
+        if (ghost != GHOST_NONE)
+            ghosts_drop(&q->out, ghost);
         recency_add(&q->am, slot);
     } else {
         list_push_last(&q->in, 0, slot);
@@ -139,6 +116,9 @@ static void twoq_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
     q->keys[slot] = key;
     q->wanted = POLICY_NO_KEY;
     p->chosen = POLICY_NONE;
+    uint32_t next = list_first(&q->in, 0); /* where it will be remembered, into the host's cache */
+    if (next != LIST_NONE)
+        keymap_ahead(&q->out.map, q->keys[next]);
 }
 
 static void twoq_touch(policy *p, uint32_t set, uint32_t slot, bool write)
@@ -157,7 +137,7 @@ static vm_status twoq_victim(policy *p, uint32_t set, uint64_t key, uint32_t *sl
     uint32_t in = q->in.count[0], am = q->am.count;
     if (in + am == 0)
         return policy_no_victim(p, e);
-    if (keymap_find(&q->map, key) != KEYMAP_NONE)
+    if (ghosts_find(&q->out, key) != GHOST_NONE)
         q->wanted = key;
     if (in > policy_share(p->param[TWOQ_KIN], twoq_pages(q), 1) || am == 0)
         *slot = list_first(&q->in, 0);
@@ -174,18 +154,19 @@ static const char *twoq_check(const policy *p)
     if (!broken)
         broken = recency_check(&q->am);
     if (!broken)
-        broken = lists_check(&q->out);
-    if (!broken)
-        broken = keymap_check(&q->map);
-    if (!broken && q->map.count != q->out.count[TWOQ_OUT])
-        broken = "2q: A1out and its keys differ in number";
+        broken = ghosts_check(&q->out);
     return broken;
+}
+
+static void twoq_ahead(const policy *p, uint64_t key)
+{
+    keymap_ahead(&((const twoq *)p)->out.map, key);
 }
 
 const policy_class policy_2q = {
     .name = "2q",
     .doc = "a FIFO queue for new pages, keys of those that left it, LRU for those that came back; "
-           "O(1) a hit and a miss, 36 bytes a slot, 22 to 27 a ghost (Johnson and Shasha 1994)",
+           "O(1) a hit and a miss, 36 bytes a slot, 16 to 23 a ghost (Johnson and Shasha 1994)",
     .serves = POLICY_FRAMES,
     .exact = true,
     .size = sizeof(twoq),
@@ -198,4 +179,5 @@ const policy_class policy_2q = {
     .victim = twoq_victim,
     .remove = twoq_remove,
     .check = twoq_check,
+    .ahead = twoq_ahead,
 };
