@@ -44,6 +44,7 @@ static fork_batch rmap_close(kernel *k, size_t i)
     return b;
 }
 
+#define RMAP_MANY  32 /* mappings: to settle all is quicker than to ask each one's table */
 #define RMAP_AHEAD 12 /* so many entries ahead, the record of a frame is asked for */
 
 static VM_NOINLINE void rmap_settle_batch(kernel *k, size_t i)
@@ -80,6 +81,10 @@ void rmap_settle_mappings(kernel *k, frame *r)
     size_t before;
     if (r->level) /* of hugetlb: fork puts nothing off */
         return;
+    if (r->mapped > RMAP_MANY) {
+        rmap_settle_all(k);
+        return;
+    }
     do { /* a batch that is settled has added a mapping: look from the start */
         before = k->batch_count;
         for (mapping *x = frames_maps(r); x && before == k->batch_count;
