@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "kernel.h"
+#include "rmap.h"
 
 const char *const advice_names[ADVICES] = {
     [ADVICE_NORMAL] = "normal",         [ADVICE_RANDOM] = "random",

@@ -2,6 +2,7 @@
  * frames, reverse map, swap slots and files, and back.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 /* What the walk counts, to be compared with what is stored. */
 typedef struct check_sums {

@@ -15,6 +15,7 @@
  * slot is empty and that the other has the same key.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 void page_move(kernel *k, uint64_t from, uint64_t to)
 {

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "kernel.h"
+#include "rmap.h"
 
 typedef enum fault_served {
     SERVED_MINOR,    /* without the disk */

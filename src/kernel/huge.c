@@ -21,6 +21,7 @@
  * holds any of its frames.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 #define HUGE_SCAN_RANGES 8 /* looked at by a scan in the background: 4,096 pages of 4 KiB */
 

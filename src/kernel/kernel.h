@@ -194,16 +194,6 @@ typedef struct kernel_counters {
 #undef X
 } kernel_counters;
 
-/* Mappings that fork made in one leaf table and that the reverse map does not have yet
- * (rmap.c). */
-typedef struct fork_batch {
-    uint64_t from, to;    /* physical addresses of the parent's table and the child's */
-    uint64_t vpn;         /* of the tables' first entry */
-    uint32_t space;       /* the child's id */
-    uint32_t first, stop; /* the entries of it */
-    uint32_t pages;       /* how many of them map one */
-} fork_batch;
-
 typedef struct kernel {
     hardware *hw;
     const vm_host *host;
@@ -237,9 +227,9 @@ typedef struct kernel {
     struct {
         uint64_t looked, replaced; /* accesses and load_replaced() when the window began */
     } thrash;
-    size_t scan_space;   /* where the scan for large pages goes on: a space's id, */
-    uint64_t scan_va;    /* and an address in it */
-    fork_batch *batches; /* in no order */
+    size_t scan_space;          /* where the scan for large pages goes on: a space's id, */
+    uint64_t scan_va;           /* and an address in it */
+    struct fork_batch *batches; /* in no order */
     size_t batch_count, batch_cap;
     bool by_hand;      /* somebody set page-table entries: frames may be FRAME_PINNED */
     uint64_t zero_ppn; /* the shared page of zeros, or FRAME_NONE */
@@ -559,35 +549,6 @@ vm_status writeback_slot(kernel *k, uint64_t ppn, uint32_t *slot, vm_error *e);
 vm_status writeback_file(kernel *k, uint64_t ppn, vm_error *e);
 /* The victim was written to this block of the disk: its dirty neighbours go behind it. */
 void writeback_cluster(kernel *k, frame *victim, uint64_t block);
-
-/* rmap.c: mappings by fork that the reverse map is to have */
-/* Now it has those of all; of the leaf table that has this entry; of the frame. */
-void rmap_settle_all(kernel *k);
-void rmap_settle_table(kernel *k, uint64_t pte_pa, uint64_t vpn);
-void rmap_settle_mappings(kernel *k, frame *r);
-VM_INLINE void rmap_settle_entry(kernel *k, uint64_t pte_pa, uint64_t vpn)
-{
-    if (VM_UNLIKELY(k->batch_count != 0))
-        rmap_settle_table(k, pte_pa, vpn);
-}
-VM_INLINE void rmap_settle_frame(kernel *k, frame *r)
-{
-    if (VM_UNLIKELY(k->batch_count != 0))
-        rmap_settle_mappings(k, r);
-}
-/* Room for one more batch of so many pages at most. */
-vm_status rmap_reserve(kernel *k, size_t pages, vm_error *e);
-/* The child's n entries from the one at to_pa on, for vpn, have been copied from the
- * parent's, and map so many pages. Nothing else is put off for either table. */
-void rmap_put_off(kernel *k, const space *to, uint64_t vpn, uint64_t from_pa, uint64_t to_pa,
-                  uint32_t n, uint32_t pages);
-/* Are entries of these two tables put off together? */
-bool rmap_open(const kernel *k, uint64_t from_pa, uint64_t to_pa, uint64_t vpn);
-/* The range start .. stop - 1 of the space goes, va in it: if the entries that are put off
- * with the one at pte_pa are all in it, they are released at once. Where they end; 0:
- * they were not. */
-uint64_t rmap_drop(kernel *k, space *s, uint64_t pte_pa, uint64_t va, uint64_t start,
-                   uint64_t stop);
 
 /* page.c: who holds a page */
 /* A policy gets to know a page that came to this frame, which is filled in: that of the

@@ -3,6 +3,7 @@
  * and policy agree.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 bool page_commit(kernel *k, uint64_t pa, uint64_t n)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "kernel.h"
+#include "rmap.h"
 
 static uint64_t kernel_references(void *ud)
 {
@@ -138,7 +139,7 @@ void kernel_free(kernel *k)
     }
     host_free(k->host, k->processes, k->process_cap * sizeof *k->processes);
     host_free(k->host, k->spaces, k->space_cap * sizeof *k->spaces);
-    host_free(k->host, k->batches, k->batch_cap * sizeof *k->batches);
+    rmap_free(k);
     host_free(k->host, k->files, k->file_cap * sizeof *k->files);
     if (k->copy)
         host_free(k->host, k->copy, kernel_page(k));

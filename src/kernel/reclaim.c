@@ -7,6 +7,7 @@
  * where it was.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 /* Reference and dirty bits of a frame, as the policy asks for them: the A and D
  * bits of the PTEs that map it. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "kernel.h"
+#include "rmap.h"
 
 /* Tables for all entries that will move, so that moving can't fail. */
 static vm_status remap_make_tables(kernel *k, space *s, uint64_t from, uint64_t to, uint64_t length,

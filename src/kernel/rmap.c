@@ -1,24 +1,6 @@
-/* rmap.c: the reverse map of pages that fork shared, put off until somebody asks.
- *
- * fork copies a leaf table entry by entry, but what the reverse map gains by it is one
- * record, a fork_batch: the frames that the child's entries `first` .. `stop` - 1 name
- * are mapped by these, too. To write that into each frame's own record costs several
- * times the copying, and is in vain where the child soon calls execve or ends: then the
- * batch is dropped with its entries. Else it is settled, and the mappings are where
- * they would have been at once: Linux has the same in mind with its anon_vma, by which
- * a frame names a family of spaces, not PTEs.
- *
- * Invariants
- *   - A leaf table is in one batch at most, the parent's or the child's; its frame's
- *     record says in which (rmap_batch).
- *   - While a batch is open, the parent's entries map their frames and the reverse map
- *     says so: each frame of the batch has a mapping through which it is found.
- *   - Before an entry of either table comes to map a frame or ceases to, and before the
- *     mappings of a frame are gone through or moved, or taken for its only ones, the
- *     batches are settled. So nobody sees a difference, the order of mappings included.
- *   - The reverse map has room for all mappings that are put off (frames.promised).
- */
-#include "kernel.h"
+#include "rmap.h"
+
+void rmap_free(kernel *k) { host_free(k->host, k->batches, k->batch_cap * sizeof *k->batches); }
 
 /* The number of the table's batch, plus 1; 0: none. Tables have no key otherwise. */
 static uint64_t *rmap_batch(const kernel *k, uint64_t table)
@@ -44,6 +26,7 @@ static fork_batch rmap_close(kernel *k, size_t i)
     return b;
 }
 
+#define RMAP_MANY  32 /* mappings: to settle all is quicker than to ask each one's table */
 #define RMAP_AHEAD 12 /* so many entries ahead, the record of a frame is asked for */
 
 static VM_NOINLINE void rmap_settle_batch(kernel *k, size_t i)
@@ -80,6 +63,10 @@ void rmap_settle_mappings(kernel *k, frame *r)
     size_t before;
     if (r->level) /* of hugetlb: fork puts nothing off */
         return;
+    if (r->mapped > RMAP_MANY) {
+        rmap_settle_all(k);
+        return;
+    }
     do { /* a batch that is settled has added a mapping: look from the start */
         before = k->batch_count;
         for (mapping *x = frames_maps(r); x && before == k->batch_count;

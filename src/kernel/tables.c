@@ -5,6 +5,7 @@
  * remembered that led through it.
  */
 #include "kernel.h"
+#include "rmap.h"
 
 static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, vm_error *e)
 {

@@ -12,6 +12,7 @@
  * vm_swap_full).
  */
 #include "kernel.h"
+#include "rmap.h"
 
 bool writeback_is_dirty(kernel *k, uint32_t ppn)
 {

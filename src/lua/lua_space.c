@@ -1,6 +1,7 @@
 /* lua_space.c: the system calls of a process on its memory, and what its areas
  * and pages are. Each call counts as one of the machine's. */
 #include "lua_machine.h"
+#include "../kernel/rmap.h"
 
 #include <errno.h>
 #include <stdio.h>
