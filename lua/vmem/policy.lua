@@ -89,8 +89,8 @@ function policy.new(t) return made("vmem.policy", t) end
 
 --- A policy around a built-in one: calls that `t` does not define go to the one inside, those
 --- that it does may pass on to `self.inner` (:insert, :touch, :victim, :remove). `filter(self,
---- slot, key)` is asked of each victim: true lets it go, else it is put back as if it had just
---- come, and the next is asked for.
+--- slot, key)` is asked of each victim: true lets it go, else the one inside offers another. The
+--- refused are put back then, as if they had just come.
 ---@param inner string|table the name of a built-in policy, with parameters: "lru", "2q:kin=0.5", { "2q", kin = 0.5 }
 ---@param t vmem.PolicyFields
 ---@return vmem.Policy

@@ -166,7 +166,8 @@ static uint32_t serve_choose(lua_State *T, lua_policy *p, uint32_t set, uint64_t
     return slot;
 }
 
-/* A page that the filter refuses is to the inner policy as if it had just come. */
+/* A page that the filter refuses leaves the inner policy until the call is over, so that
+ * it offers another; then it is as if it had just come. */
 static uint32_t serve_victim(lua_State *T, lua_policy *p, uint32_t set, uint64_t key)
 {
     uint32_t full = p->full[set];
@@ -187,8 +188,9 @@ static uint32_t serve_victim(lua_State *T, lua_policy *p, uint32_t set, uint64_t
         lua_settop(T, 1);
         if (goes)
             return slot;
+        if (p->state[lua_policy_at(p, set, slot)] & SLOT_INNER)
+            p->refused[p->refused_count++] = slot;
         lua_policy_take(p, set, slot, false);
-        lua_policy_give(p, set, slot, held);
     }
     return (uint32_t)luaL_error(T, "refused all of %d pages, one after the other", (int)full);
 }
@@ -310,6 +312,9 @@ static vm_status policy_call(lua_policy *p, uint32_t set, uint64_t key, uint32_t
         lua_pushlightuserdata(c->thread, &q);
         s = callback_guarded(c->calls, c->thread, &c->guard, 1, 0, e);
         policy_told(p);
+        for (uint32_t i = 0; i < p->refused_count; i++)
+            lua_policy_give(p, set, p->refused[i], p->keys[lua_policy_at(p, set, p->refused[i])]);
+        p->refused_count = 0;
     }
     p->serving = false;
     *c->owner->busy = was;
@@ -485,6 +490,7 @@ static void luapolicy_free(policy *base)
             p->of->current = NULL;
     }
     policy_delete(p->inner);
+    host_free(h, p->refused, p->refused_room * sizeof *p->refused);
     host_free(h, p->queue, QUEUE_ROOM * sizeof *p->queue);
     host_free(h, p->full, base->cfg.sets * sizeof *p->full);
     host_free(h, p->views, base->cfg.sets * sizeof(void *));
@@ -505,6 +511,14 @@ static vm_status luapolicy_reserve(policy *base, uint32_t n, vm_error *e)
     }
     if (p->views[0] && !lua_arrays_grow(p->views[0], n)) /* several sets are reserved once */
         return vm_fail_nomem(e, p->of->who);
+    if (p->of->has[LUA_POLICY_FILTER]) {
+        uint32_t *refused =
+            host_realloc(h, p->refused, p->refused_room * sizeof *refused, n * sizeof *refused);
+        if (!refused)
+            return vm_fail_nomem(e, p->of->who);
+        p->refused = refused;
+        p->refused_room = n;
+    }
     uint64_t *keys = host_alloc(h, size * sizeof *keys);
     uint64_t *arrival = host_alloc(h, size * sizeof *arrival);
     uint8_t *state = host_zalloc(h, size);

@@ -106,9 +106,11 @@ struct lua_policy {
     lua_slots **views; /* by set; NULL: not used yet */
     lua_policy_event *queue;
     uint32_t count, done; /* events in the queue; of these, told */
-    bool serving;         /* a function runs */
-    bool waits;           /* is in the owner's list */
-    lua_policy *next;     /* there */
+    uint32_t *refused;    /* slots that a filter refused in this call */
+    uint32_t refused_count, refused_room;
+    bool serving;     /* a function runs */
+    bool waits;       /* is in the owner's list */
+    lua_policy *next; /* there */
     vm_rng rng;
 };
 
