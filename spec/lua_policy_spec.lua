@@ -117,6 +117,18 @@ function TestLuaPolicyTwins.testInMachines()
     end
 end
 
+-- What slots:time() says at a decision does not depend on the way that led there.
+function TestLuaPolicyTwins.testTimeWithShortcutsAndWithout()
+    local trace = vmem.trace.zipf({ refs = 20000, pages = 120, alpha = 0.8, seed = 5 })
+    local function run(shortcuts)
+        local m <close> = vmem.machine({ preset = "core-i7", resident = 60, shortcuts = shortcuts,
+            policy = wsclock:with({ tau = 150 }) })
+        m:spawn():replay(trace)
+        return counters(m)
+    end
+    lu.assertEquals(run(true), run(false))
+end
+
 -- --- what a policy sees ----------------------------------------------------------------------
 
 TestLuaPolicyView = {}

@@ -615,6 +615,7 @@ policy_choice lua_policy_choose(lua_State *L, int idx, unsigned serves, lua_poli
                                 int keep, const char *name)
 {
     static const policy_class cls = {.doc = "in Lua",
+                                     .timed = true, /* slots:time() */
                                      .serves = POLICY_FRAMES | POLICY_SETS,
                                      .size = sizeof(lua_policy),
                                      .init = luapolicy_init,
