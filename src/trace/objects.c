@@ -324,8 +324,7 @@ vm_status csv_open(const trace_file_source *from, stream *in, trace_cursor **out
 /* --- oracleGeneral ------------------------------------------------------------------- */
 
 #define ORACLE_RECORD 24
-#define ORACLE_MOST   (UINT64_C(1) << 40) /* requests of a trace; text read as numbers is above it \
-                                           */
+#define ORACLE_MOST   (UINT64_C(1) << 40) /* requests; text read as numbers is above it */
 
 typedef struct oracle_cursor {
     trace_cursor base;
