@@ -452,6 +452,33 @@ table.insert(scenarios, { "a study of a policy in Lua", act = function(s)
     vmem.paging.run({ trace = s.t, frames = 20, policy = samples.wsclock })
     return true
 end, once = true })
+for _, policy in ipairs({ "fifo", "clock", "lru", "opt" }) do
+    table.insert(scenarios, { "a study of " .. policy, act = function(s)
+        s.t = vmem.trace.new(spread({ "load", "store" }))
+        local r = vmem.paging.decode({ trace = s.t })
+        vmem.paging.run({ trace = r, frames = 20, policy = policy })
+        vmem.paging.run({ trace = r, frames = 20, policy = policy, log = true })
+        vmem.paging.run({ trace = r, frames = 20, policy = policy, scope = "local" })
+        return true
+    end })
+end
+for _, policy in ipairs({ "lru", "opt", "clock" }) do
+    table.insert(scenarios, { "a curve of " .. policy, act = function(s)
+        s.t = vmem.trace.new(spread({ "load", "store" }))
+        vmem.paging.curve({ trace = s.t, policy = policy, sizes = { 10, 50 }, threads = 1 })
+        vmem.paging.curve({ trace = s.t, policy = policy, sizes = { 10, 50 }, sample_pages = 40, threads = 0 })
+        return true
+    end })
+end
+table.insert(scenarios, { "a comparison, without a policy", act = function(s)
+    s.t = vmem.trace.new(spread({ "load", "store" }))
+    local r = vmem.paging.decode({ trace = s.t })
+    vmem.paging.compare({ trace = r, policies = { "fifo", "arc" }, frames = { 5, 50 }, threads = 2 })
+    vmem.paging.working_set({ trace = r })
+    vmem.paging.pff({ trace = r, thresholds = { 5 } })
+    vmem.paging.phases({ trace = r, window = 50 })
+    return true
+end })
 table.insert(scenarios, { "a policy by hand", act = function()
     for _, p in ipairs(robust) do
         local h <close> = vmem.policy.open(p, { slots = 3 })
