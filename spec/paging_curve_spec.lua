@@ -219,6 +219,10 @@ function TestPagingCurve:testKneeAndPictures()
     for i = 1, 3000 do list[i] = i % 30 == 0 and 100 + i // 30 or i % 10 end
     local c = paging.curve({ trace = vmem.trace.pages(list) })
     lu.assertAlmostEquals((c:knee()), 11, 1)
+    -- Of a loop nothing is gained before all of it is in memory.
+    local loop = paging.curve({ trace = vmem.trace.loop({ refs = 500, pages = 20 }) })
+    lu.assertEquals({ loop:knee() }, { 20, 20 })
+    lu.assertEquals({ paging.curve({ trace = vmem.trace.pages({ 1, 2, 3 }) }):knee() }, { 1, 3 })
     lu.assertStrContains(c:svg(), "<polyline")
     lu.assertStrContains(c:svg({ log = true }), "knee")
     local empty = paging.curve({ trace = vmem.trace.pages({}) })

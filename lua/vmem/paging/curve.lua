@@ -117,6 +117,7 @@ end
 
 --- The knee: the size whose point is farthest below the line between the curve's ends,
 --- both axes scaled to one (Satopaa et al., "Finding a kneedle in a haystack", 2011).
+--- Where none is below it, as with a loop, nothing but the last size is worth having.
 ---@return integer frames
 ---@return integer misses
 function Curve:knee()
@@ -125,7 +126,7 @@ function Curve:knee()
   if #sizes == 0 then return 0, 0 end
   local x0, x1 = sizes[1], sizes[#sizes]
   local y0, y1 = self:misses(x0), self:misses(x1)
-  local best, far = x0, 0
+  local best, far = y0 > y1 and x1 or x0, 0
   for _, n in ipairs(sizes) do
     if x1 > x0 and y0 > y1 then
       local below = 1 - (n - x0) / (x1 - x0) - (self:misses(n) - y1) / (y0 - y1)
