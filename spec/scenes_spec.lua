@@ -87,6 +87,18 @@ function TestScenesFiles:testTheTailIsZeros()
     end)
 end
 
+-- What was written behind the end by who maps the last page goes, though the size stays.
+function TestScenesFiles:testTruncateToTheSameSize()
+    scene.run({}, function(m)
+        local f = assert(m:file("tail", "abc"))
+        local p = m:spawn()
+        local a = assert(p:mmap({ length = PAGE, prot = "rw", flags = "shared", file = f }))
+        p:write(a + 2, "xyz")
+        lu.assertTrue(f:truncate(3))
+        lu.assertEquals(p:read(a, 6), "abx\0\0\0")
+    end)
+end
+
 function TestScenesFiles:testBeyondTheEndIsSigbus()
     scene.run({}, function(m)
         local f = assert(m:file("short", pages(3)))

@@ -337,10 +337,9 @@ vm_status file_truncate(kernel *k, file *f, uint64_t size, vm_error *e)
         for (uint64_t i = first; (i = file_next(f, i)) < FILE_PAGES; i++)
             file_drop_page(k, f, file_at(f, i));
         f->size = size;
-        file_zero_tail(k, f, UINT64_MAX);
-    } else {
-        file_zero_tail(k, f, size);
     }
+    /* Also if the size stays: who maps the last page may have written behind the end. */
+    file_zero_tail(k, f, UINT64_MAX);
     f->size = size;
     return VM_OK;
 }
