@@ -44,6 +44,7 @@ build = {
       ["vmem.explain"] = "lua/vmem/explain.lua",
       ["vmem.frames"] = "lua/vmem/frames.lua",
       ["vmem.generate"] = "lua/vmem/generate.lua",
+      ["vmem.heap"] = "lua/vmem/heap.lua",
       ["vmem.machine"] = "lua/vmem/machine.lua",
       ["vmem.maps"] = "lua/vmem/maps.lua",
       ["vmem.memory"] = "lua/vmem/memory.lua",

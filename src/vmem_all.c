@@ -104,6 +104,13 @@
 #include "study/curve.c"
 #include "study/curve_lru.c"
 #include "study/curve_opt.c"
+#include "heap/port.c"
+#include "heap/heap.c"
+#include "heap/tags.c"
+#include "heap/implicit.c"
+#include "heap/listed.c"
+#include "heap/tree.c"
+#include "heap/classes.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -130,5 +137,6 @@
 #include "lua/lua_curve.c"
 #include "lua/lua_sweep.c"
 #include "lua/lua_locality.c"
+#include "lua/lua_heap.c"
 #include "lua/core.c"
 #endif

@@ -7,6 +7,7 @@ local core = require "vmem.core"
 local trace = require "vmem.trace"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
+local heap = require "vmem.heap"
 local options = require "vmem.options"
 local paging = require "vmem.paging"
 local policy = require "vmem.policy"
@@ -18,6 +19,7 @@ local vmem = {
   trace = trace,
   paging = paging,
   policy = policy,
+  heap = heap,
   presets = presets,
 }
 

@@ -1,0 +1,92 @@
+--- Heaps: allocators that live in the memory of a simulated process, so that what
+--- they read and write is counted as accesses, misses and faults.
+
+local core = require "vmem.core"
+local options = require "vmem.options"
+
+local heap = {}
+
+local classes, class_names = {}, {}
+for _, row in ipairs(core.heap_classes()) do
+  classes[row.name] = row
+  class_names[#class_names + 1] = row.name
+end
+
+--- The allocators: name, doc, and options, a list of rows: name, doc, default,
+--- and choices or min and max.
+---@return table[]
+function heap.allocators() return core.heap_classes() end
+
+--- The counters that h:stats() has beside its sums: name, unit, doc.
+---@return table[]
+function heap.counters() return core.heap_counters() end
+
+--- Sizes as texts, "64KiB"; unknown options by their nearest name.
+local function resolve(name, t)
+  local row = classes[name]
+  if not row then
+    local near = type(name) == "string" and options.nearest(name, class_names)
+    error(("there is no allocator %s%s (there are %s)"):format(tostring(name),
+      near and (", did you mean " .. near .. "?") or "", table.concat(class_names, ", ")), 3)
+  end
+  if t ~= nil and type(t) ~= "table" then
+    error(("heap %s takes a table of options, but got a %s"):format(name, type(t)), 3)
+  end
+  local rows, names, flat = {}, {}, {}
+  for _, o in ipairs(row.options) do
+    rows[o.name] = o
+    names[#names + 1] = o.name
+  end
+  for k, v in pairs(t or {}) do
+    local o = rows[k]
+    if not o and type(k) == "string" then
+      local near = options.nearest(k, names)
+      error(("heap %s: there is no option %s%s (there are %s)"):format(name, k,
+        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 3)
+    end
+    flat[k] = o and not o.choices and options.bytes(v) or v
+  end
+  return flat
+end
+
+--- A heap in a process's memory.
+---@param process vmem.Process
+---@param allocator string one of heap.allocators()
+---@param t? table its options
+---@return vmem.Heap? heap nil, message, code: the process gets no memory
+---@return string? message
+---@return string? code
+function heap.open(process, allocator, t)
+  if process == nil then error("heap.open: a process is missing", 2) end
+  return core.heap_open(process, allocator, resolve(allocator, t))
+end
+
+--- The same allocator over plain host memory, without a machine.
+---@param allocator string
+---@param t? table
+---@return vmem.Heap
+function heap.native(allocator, t) return core.heap_open(nil, allocator, resolve(allocator, t)) end
+
+local Heap = core.Heap
+
+local function ratio(a, b) return b > 0 and a / b or 0.0 end
+
+--- Counters, and what follows from them: `utilization` and `utilization_peak` (payload
+--- over heap; the most payload over the largest heap, CS:APP 9.9.3), `internal` (bytes
+--- of allocated blocks that are no payload), `external` (the share of the free bytes
+--- that is not in the largest free block), and searches, cycles and faults a call.
+---@return table<string, number>
+function Heap:stats()
+  local s = self:_stats()
+  local calls = s.mallocs + s.frees + s.reallocs
+  s.utilization = ratio(s.payload, s.bytes)
+  s.utilization_peak = ratio(s.payload_peak, s.bytes_peak)
+  s.internal = s.allocated - s.payload
+  s.external = s.free > 0 and 1 - s.largest_free / s.free or 0.0
+  s.searches_per_malloc = ratio(s.searches, s.mallocs)
+  s.cycles_per_call = ratio(s.cycles, calls)
+  s.faults_per_call = ratio(s.faults, calls)
+  return s
+end
+
+return heap

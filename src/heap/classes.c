@@ -1,0 +1,4 @@
+#include "classes.h"
+
+const heap_class *const heap_classes[] = {&heap_implicit, &heap_explicit, &heap_segregated,
+                                          &heap_tree, NULL};

@@ -1,0 +1,10 @@
+/* classes.h: the allocators there are; each is defined in its own file. */
+#ifndef VM_HEAP_CLASSES_H
+#define VM_HEAP_CLASSES_H
+
+#include "heap.h"
+
+extern const heap_class heap_implicit, heap_explicit, heap_segregated, heap_tree, heap_simple,
+    heap_buddy, heap_bump;
+
+#endif

@@ -1,0 +1,180 @@
+/* heap.h: allocators that live in simulated memory, by one interface.
+ *
+ * An allocator sees memory through a port only (port.h). What it keeps on the host are
+ * scalars: where its heap begins, where a search stands. Blocks, links, tables are
+ * words of the heap. Sizes and addresses are in bytes; an address is that of a block's
+ * payload; 0 is no block.
+ *
+ * Beside it a ledger on the host knows the bytes that were asked for at each live
+ * address. It is an instrument: utilisation and the sizes of payloads come from it,
+ * and a free of what is no live block is refused before the allocator sees it. No
+ * allocator reads it.
+ *
+ * Source: Bryant and O'Hallaron, CS:APP, 9.9; each allocator's file says its own.
+ */
+#ifndef VM_HEAP_H
+#define VM_HEAP_H
+
+#include "../policy/keymap.h"
+#include "port.h"
+
+#define HEAP_COUNTERS(X)                                                                           \
+    X(mallocs, "mallocs", "calls", "blocks given out: malloc, calloc, memalign and realloc(0)")    \
+    X(frees, "frees", "calls", "blocks given back")                                                \
+    X(reallocs, "reallocs", "calls", "calls of realloc that had a block")                          \
+    X(in_place, "in_place", "calls", "of these, those after which the block stood where it did")   \
+    X(refused, "refused", "calls", "calls that found no memory")                                   \
+    X(searches, "searches", "blocks", "blocks looked at by searches for a free one")               \
+    X(steps, "steps", "blocks", "blocks looked at by other walks: order of a list, neighbours")    \
+    X(splits, "splits", "blocks", "blocks split")                                                  \
+    X(coalesces, "coalesces", "blocks", "blocks merged into a neighbour")                          \
+    X(cycles, "cycles", "cycles", "of the machine, in calls of the allocator")                     \
+    X(faults, "faults", "faults", "page faults in calls of the allocator")
+
+typedef struct heap_counters {
+#define X(field, name, unit, doc) uint64_t field;
+    HEAP_COUNTERS(X)
+#undef X
+    uint64_t payload, payload_peak; /* bytes asked for in live blocks, now and at most */
+    uint64_t bytes_peak;            /* of the heap, at most */
+} heap_counters;
+
+/* What options say; an allocator has those of its rows, the others are 0. */
+typedef struct heap_config {
+    int64_t source, limit, word, align, chunk;
+    int64_t fit, tags, coalesce, split, order, classes, realloc, system;
+} heap_config;
+
+typedef struct heap_option {
+    const char *name;
+    size_t offset;              /* of an int64_t of heap_config */
+    const char *const *choices; /* a name, NULL behind the last: its index is the value */
+    int64_t value, min, max;
+    const char *doc;
+} heap_option;
+
+typedef struct heap heap;
+
+typedef struct heap_block {
+    uint64_t start, size; /* all of it, tags included */
+    uint64_t payload;     /* its address */
+    bool used;
+} heap_block;
+/* False: enough. */
+typedef bool heap_visit(void *ud, const heap_block *b);
+
+/* The first thing wrong, and the address of the word that says so. */
+typedef struct heap_wrong {
+    uint64_t addr;
+    char text[200];
+} heap_wrong;
+
+/* Functions begin with a port whose status is VM_OK, but it may fail under them, and the
+ * heap may be damaged: whatever words they read, they must end (heap_step). They answer
+ * 0 where the port refused to grow, and no block has moved then. */
+typedef struct heap_class {
+    const char *name, *doc;
+    const heap_option *options; /* ended by a row without a name */
+    size_t size;                /* of the instance; begins with a heap */
+    vm_status (*init)(heap *h, vm_error *e);
+    uint64_t (*malloc)(heap *h, uint64_t n); /* n > 0 */
+    void (*free)(heap *h, uint64_t a);
+    /* The block holds n > 0 bytes now, where it stood: false: it can't. NULL: never. */
+    bool (*resize)(heap *h, uint64_t a, uint64_t n);
+    /* align: a power of two above that of every block; NULL: there is no such. */
+    uint64_t (*memalign)(heap *h, uint64_t align, uint64_t n);
+    uint64_t (*usable_size)(heap *h, uint64_t a);
+    bool (*walk)(heap *h, heap_visit *visit, void *ud); /* in address order; false: damaged */
+    bool (*check)(heap *h, heap_wrong *wrong);          /* false: *wrong says what */
+} heap_class;
+
+struct heap {
+    const heap_class *cls;
+    vm_host host;
+    heap_config cfg;
+    heap_port port;
+    heap_counters n;
+    keymap live;     /* the ledger: node of a live address */
+    uint64_t *asked; /* by node: the bytes asked for */
+    uint32_t *spare; /* nodes that have no address: a stack */
+    uint32_t spares, room;
+    uint64_t fuel; /* steps that a call has left: more, and a list has no end */
+};
+
+/* The allocators, NULL behind the last. */
+extern const heap_class *const heap_classes[];
+const heap_class *heap_find(const char *name);
+
+void heap_config_init(const heap_class *cls, heap_config *cfg);
+/* errors: VM_INVALID names the option and what it takes. */
+vm_status heap_set(const heap_class *cls, heap_config *cfg, const char *name, int64_t value,
+                   vm_error *e);
+vm_status heap_set_name(const heap_class *cls, heap_config *cfg, const char *name,
+                        const char *value, vm_error *e);
+
+/* A heap in a live process of a machine; m NULL: over host memory. Errors: VM_INVALID,
+ * options that do not fit together; VM_REFUSED, VM_FAULT (h's port is gone then; *info). */
+vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_config *cfg, machine *m,
+                    process *p, heap **out, fault_info *info, vm_error *e);
+void heap_close(heap *h); /* NULL is fine */
+
+/* The calls of C and POSIX; the process must be alive, and port.p the one it is. Errors:
+ * VM_REFUSED (ENOMEM; EINVAL of memalign), nothing has moved; VM_INVALID, an address that
+ * is no live block, or damage that a search ran into; VM_FAULT, as port.info says. */
+vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e); /* n 0: *a is 0 */
+vm_status heap_calloc(heap *h, uint64_t count, uint64_t size, uint64_t *a, vm_error *e);
+vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_error *e);
+vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error *e);
+vm_status heap_free(heap *h, uint64_t a, vm_error *e); /* 0 is fine */
+vm_status heap_usable_size(heap *h, uint64_t a, uint64_t *n, vm_error *e);
+
+/* Blocks in address order, without accesses (see port.h). VM_INVALID: damaged. */
+vm_status heap_walk(heap *h, heap_visit *visit, void *ud, vm_error *e);
+/* *ok: all is as it should be; else `wrong`. */
+vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e);
+/* The bytes asked for at a live address; false: it is none. */
+bool heap_asked(const heap *h, uint64_t a, uint64_t *n);
+
+/* --- for allocators ---------------------------------------------------------------- */
+
+/* One more step of a walk, counted in `n`; false: no sound heap is so long, or the port
+ * has failed. */
+bool heap_step(heap *h, uint64_t *n);
+bool heap_says(heap_wrong *w, uint64_t addr, const char *fmt, ...) VM_PRINTF(3, 4); /* false */
+
+VM_INLINE uint64_t heap_get(heap *h, uint64_t a)
+{
+    return port_get(&h->port, a, (unsigned)h->cfg.word);
+}
+VM_INLINE void heap_put(heap *h, uint64_t a, uint64_t x)
+{
+    port_put(&h->port, a, x, (unsigned)h->cfg.word);
+}
+/* Links are kept as distances from the heap's start, so that a word of 4 bytes can
+ * hold them wherever the heap is. */
+VM_INLINE uint64_t heap_link(heap *h, uint64_t a)
+{
+    uint64_t x = heap_get(h, a);
+    return x ? h->port.base + x : 0;
+}
+VM_INLINE void heap_set_link(heap *h, uint64_t a, uint64_t to)
+{
+    heap_put(h, a, to ? to - h->port.base : 0);
+}
+
+#define HEAP_OPTION(field) #field, offsetof(heap_config, field)
+/* The options of all. */
+extern const char *const heap_sources[];
+#define HEAP_OPTIONS                                                                               \
+    {HEAP_OPTION(source),                                                                          \
+     heap_sources,                                                                                 \
+     PORT_SBRK,                                                                                    \
+     0,                                                                                            \
+     1,                                                                                            \
+     "memory by moving the break, or an area of its own"},                                         \
+    {                                                                                              \
+        HEAP_OPTION(limit), NULL, INT64_C(64) << 20, 4096, INT64_C(1) << 40,                       \
+            "bytes of the heap at most"                                                            \
+    }
+
+#endif

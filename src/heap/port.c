@@ -1,0 +1,148 @@
+#include "port.h"
+
+#include <errno.h>
+
+/* Where heaps begin: the largest alignment of blocks. */
+#define PORT_ALIGN 16
+
+vm_status port_open(heap_port *t, vm_error *e)
+{
+    t->status = VM_OK;
+    if (t->source == PORT_HOST) {
+        t->base = t->top = PORT_NATIVE;
+        return VM_OK;
+    }
+    kernel *k = &t->m->kernel;
+    if (t->source == PORT_MMAP) {
+        map_request r = {.length = align_up(t->limit, kernel_page(k)),
+                         .prot = PROT_R | PROT_W,
+                         .name = "[heap]"};
+        vm_status s = space_map(k, t->p->space, &r, &t->base, e);
+        t->top = t->base;
+        return s;
+    }
+    uint64_t at = align_up(t->p->space->brk, PORT_ALIGN);
+    vm_status s = space_set_brk(k, t->p->space, at, e);
+    t->base = t->top = at;
+    return s;
+}
+
+void port_close(heap_port *t)
+{
+    host_free(&t->host, t->bytes, t->room);
+    t->bytes = NULL;
+    if (t->source == PORT_MMAP && t->base && t->m && t->p->space)
+        space_unmap(&t->m->kernel, t->p->space, t->base,
+                    align_up(t->limit, kernel_page(&t->m->kernel)), NULL);
+    t->base = 0;
+}
+
+static vm_status port_grow_native(heap_port *t, uint64_t n)
+{
+    size_t used = (size_t)(t->top - t->base), room = t->room ? t->room : 4096;
+    while (room - used < n)
+        room *= 2;
+    if (room > t->room) {
+        uint8_t *b = host_realloc(&t->host, t->bytes, t->room, room);
+        if (!b)
+            return vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM, "the host has no %zu bytes", room);
+        memset(b + t->room, 0, room - t->room);
+        t->bytes = b;
+        t->room = room;
+    }
+    return VM_OK;
+}
+
+uint64_t port_grow(heap_port *t, uint64_t n)
+{
+    uint64_t old = t->top;
+    vm_status s = VM_OK;
+    if (t->status != VM_OK)
+        return 0;
+    if (n > t->limit - (t->top - t->base))
+        s = vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
+                        "the heap has %llu bytes, and %llu more are above its limit of %llu",
+                        (unsigned long long)(t->top - t->base), (unsigned long long)n,
+                        (unsigned long long)t->limit);
+    else if (t->source == PORT_HOST)
+        s = port_grow_native(t, n);
+    else if (t->source == PORT_SBRK && t->p->space->brk != old)
+        s = vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
+                        "the heap ends at %#llx, but somebody moved the break to %#llx",
+                        (unsigned long long)old, (unsigned long long)t->p->space->brk);
+    else if (t->source == PORT_SBRK)
+        s = space_set_brk(&t->m->kernel, t->p->space, old + n, &t->refused);
+    if (s == VM_REFUSED)
+        return 0;
+    if (s != VM_OK) {
+        t->status = s;
+        t->error = t->refused;
+        return 0;
+    }
+    t->top += n;
+    t->grows++;
+    return old;
+}
+
+uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
+{
+    uint8_t b[8] = {0};
+    uint64_t x = 0, pa;
+    if (t->status != VM_OK)
+        return 0;
+    if (!t->m) {
+        t->status =
+            vm_fail(&t->error, VM_INVALID,
+                    "the heap is damaged: it led to %#llx, and lies from %#llx to %#llx",
+                    (unsigned long long)a, (unsigned long long)t->base, (unsigned long long)t->top);
+        return 0;
+    }
+    const uint64_t page = kernel_page(&t->m->kernel);
+    if (t->quiet && (a & (page - 1)) + n <= page && machine_peek(t->m, t->p, a, &pa)) {
+        dram_read(&t->m->hw.mem, pa, b, n);
+    } else {
+        if (machine_front(t->m, t->p, a, n, ACCESS_LOAD, &pa))
+            return dram_get(&t->m->hw.mem, pa, n);
+        t->status = machine_read(t->m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
+        if (t->status != VM_OK)
+            return 0;
+    }
+    for (unsigned i = n; i-- > 0;)
+        x = x << 8 | b[i];
+    return x;
+}
+
+void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
+{
+    uint8_t b[8];
+    uint64_t pa;
+    if (t->status != VM_OK)
+        return;
+    if (!t->m) {
+        port_load(t, a, n);
+        return;
+    }
+    if (machine_front(t->m, t->p, a, n, ACCESS_STORE, &pa)) {
+        dram_put(&t->m->hw.mem, pa, n, x);
+        return;
+    }
+    for (unsigned i = 0; i < n; i++)
+        b[i] = (uint8_t)(x >> 8 * i);
+    t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
+}
+
+void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n)
+{
+    for (; n >= 8 && t->status == VM_OK; n -= 8, to += 8, from += 8)
+        port_put(t, to, port_get(t, from, 8), 8);
+    if (n >= 4)
+        port_put(t, to, port_get(t, from, 4), 4);
+}
+
+void port_zero(heap_port *t, uint64_t a, uint64_t n)
+{
+    for (; n >= 8 && t->status == VM_OK; n -= 8, a += 8)
+        port_put(t, a, 0, 8);
+    if (n >= 4)
+        port_put(t, a, 0, 4);
+}

@@ -1,0 +1,106 @@
+/* port.h: the memory of a heap: every word that an allocator reads or writes, and
+ * every byte it asks its system for, goes through here.
+ *
+ * A port lies over a process of a machine (each word is an access: TLB, caches,
+ * faults) or natively over host memory, for the same allocator source. Addresses
+ * are those of the process; natively they begin at PORT_NATIVE.
+ *
+ * Invariants
+ *   - The heap is the one range [base, top); it grows at its top only.
+ *   - A failure that is not the allocator's to deal with (a fault for good, host
+ *     memory) stays in `status`: from then on words read as 0, nothing is written,
+ *     and the operation's caller learns of it. A refusal to grow is none: the heap
+ *     is what it was, and `refused` says why.
+ *   - While `quiet`, words that are in memory are read without an access; others
+ *     (in swap, never touched) are brought in by one.
+ */
+#ifndef VM_HEAP_PORT_H
+#define VM_HEAP_PORT_H
+
+#include "../machine.h"
+
+#define PORT_NATIVE UINT64_C(0x100000)
+
+typedef enum port_source { PORT_SBRK, PORT_MMAP, PORT_HOST } port_source;
+
+typedef struct heap_port {
+    machine *m; /* NULL: native */
+    process *p;
+    vm_host host;
+    uint8_t *bytes; /* native: those of [base, base + room) */
+    size_t room;
+    port_source source;
+    uint64_t base, top;
+    uint64_t limit; /* bytes of the heap, at most */
+    bool quiet;
+    vm_status status;
+    fault_info info; /* of VM_FAULT */
+    vm_error error;
+    vm_error refused; /* why it did not grow, last */
+    uint64_t loads, stores, grows;
+} heap_port;
+
+/* Begin with no bytes. PORT_SBRK: at the process's break, moved up to a multiple of 16;
+ * PORT_MMAP: in an area of `limit` bytes of its own. Errors: VM_REFUSED, as the call says. */
+vm_status port_open(heap_port *t, vm_error *e);
+/* Gives an area of one's own back, unless m is NULL by now; what sbrk gave stays the
+ * process's. */
+void port_close(heap_port *t);
+
+/* `n` more bytes at the top, zeros: the top before; 0: refused. */
+uint64_t port_grow(heap_port *t, uint64_t n);
+
+/* The slow way of port_get and port_put: over a machine, and where it fails. */
+uint64_t port_load(heap_port *t, uint64_t a, unsigned n);
+void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n);
+
+/* One number of n bytes (4 or 8), little-endian. */
+VM_INLINE uint64_t port_get(heap_port *t, uint64_t a, unsigned n)
+{
+    t->loads++;
+    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n)) {
+        const uint8_t *b = t->bytes + (a - t->base);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        uint64_t x;
+        uint32_t y;
+        if (n == 8) {
+            memcpy(&x, b, 8);
+            return x;
+        }
+        memcpy(&y, b, 4);
+        return y;
+#else
+        uint64_t x = 0;
+        for (unsigned i = n; i-- > 0;)
+            x = x << 8 | b[i];
+        return x;
+#endif
+    }
+    return port_load(t, a, n);
+}
+
+VM_INLINE void port_put(heap_port *t, uint64_t a, uint64_t x, unsigned n)
+{
+    t->stores++;
+    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n)) {
+        uint8_t *b = t->bytes + (a - t->base);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        uint32_t y = (uint32_t)x;
+        if (n == 8)
+            memcpy(b, &x, 8);
+        else
+            memcpy(b, &y, 4);
+#else
+        for (unsigned i = 0; i < n; i++)
+            b[i] = (uint8_t)(x >> 8 * i);
+#endif
+        return;
+    }
+    port_store(t, a, x, n);
+}
+
+/* n bytes, multiples of 4 as all addresses: copied upwards, or made zero, by words of 8. */
+void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n);
+void port_zero(heap_port *t, uint64_t a, uint64_t n);
+
+#endif

@@ -1,0 +1,500 @@
+/* lua_heap.c: heaps as Lua objects.
+ *
+ *    core.heap_classes() -> list of { name, doc, options = list of rows }
+ *    core.heap_counters() -> list of { name, unit, doc }
+ *    core.heap_open(process or nil, class, { name = value }) -> heap; nil: over host memory
+ *
+ * A heap keeps its process's handle, and so the machine, alive. Collected, it frees
+ * what the host has of it; only close, by itself or by <close>, changes the process.
+ */
+#include "callback.h"
+#include "lua_machine.h"
+
+#include <stdio.h>
+
+#include "../heap/heap.h"
+
+#define LUA_HEAP "vmem.heap"
+
+typedef struct lua_heap {
+    heap *h;             /* NULL: closed */
+    lua_process *handle; /* alive: it is user value 1; NULL: native */
+    bool busy;           /* in a call, under which a signal handler may run */
+} lua_heap;
+
+/* The heap whose host memory can be looked at. */
+static lua_heap *heap_check_open(lua_State *L)
+{
+    lua_heap *box = luaL_checkudata(L, 1, LUA_HEAP);
+    luaL_argcheck(L, box->h, 1, "the heap is closed");
+    luaL_argcheck(L, !box->busy, 1, "the heap is busy");
+    return box;
+}
+
+/* The heap whose memory can be accessed; it is busy from here to heap_leave_call. */
+static lua_heap *heap_enter_call(lua_State *L)
+{
+    lua_heap *box = heap_check_open(L);
+    const lua_process *handle = box->handle;
+    if (handle) {
+        luaL_argcheck(L, handle->owner->m, 1, "the machine of this heap is closed");
+        luaL_argcheck(L, !handle->owner->busy, 1, "the machine of this heap is busy with a replay");
+        process *p = process_find(&handle->owner->m->kernel, handle->pid);
+        luaL_argcheck(L, p->state == PROCESS_RUNNING, 1, "the heap's process has ended or waits");
+        box->h->port.p = p;
+        if (handle->owner->calls)
+            callback_enter(L);
+    }
+    return box;
+}
+
+/* Raise, or push nil, message, code. */
+static int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error *e)
+{
+    if (s == VM_REFUSED)
+        return box->handle ? lua_tell(L, box->handle->owner, lua_failed(L, e)) : lua_failed(L, e);
+    if (!box->handle)
+        return lua_raise(L, e);
+    heap_port *t = &box->h->port;
+    return lua_raise_access(L, t->m, t->p, s, &t->info, e);
+}
+
+static int heap_told(lua_State *L, const lua_heap *box, int n)
+{
+    return box->handle ? lua_tell(L, box->handle->owner, n) : n;
+}
+
+/* The end of a call that gives an address; 0 is nil. */
+static int heap_gives(lua_State *L, lua_heap *box, vm_status s, uint64_t a, const vm_error *e)
+{
+    if (s != VM_OK)
+        return heap_failed(L, box, s, e);
+    if (a)
+        lua_pushinteger(L, (lua_Integer)a);
+    else
+        lua_pushnil(L);
+    return heap_told(L, box, 1);
+}
+
+static uint64_t heap_size_arg(lua_State *L, int idx)
+{
+    lua_Integer n = luaL_checkinteger(L, idx);
+    luaL_argcheck(L, n >= 0, idx, "a size is 0 or more bytes");
+    return (uint64_t)n;
+}
+
+static int heap_malloc_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t a, n = heap_size_arg(L, 2);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_malloc(box->h, n, &a, &e);
+    box->busy = false;
+    return heap_gives(L, box, s, a, &e);
+}
+
+static int heap_calloc_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t a, count = heap_size_arg(L, 2), n = heap_size_arg(L, 3);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_calloc(box->h, count, n, &a, &e);
+    box->busy = false;
+    return heap_gives(L, box, s, a, &e);
+}
+
+static int heap_memalign_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t a, align = heap_size_arg(L, 2), n = heap_size_arg(L, 3);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_memalign(box->h, align, n, &a, &e);
+    box->busy = false;
+    return heap_gives(L, box, s, a, &e);
+}
+
+static int heap_realloc_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t a, old = (uint64_t)luaL_optinteger(L, 2, 0), n = heap_size_arg(L, 3);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_realloc(box->h, old, n, &a, &e);
+    box->busy = false;
+    return heap_gives(L, box, s, a, &e);
+}
+
+static int heap_free_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t a = (uint64_t)luaL_optinteger(L, 2, 0);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_free(box->h, a, &e);
+    box->busy = false;
+    return s == VM_OK ? heap_told(L, box, 0) : heap_failed(L, box, s, &e);
+}
+
+static int heap_usable_size_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    uint64_t n;
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_usable_size(box->h, (uint64_t)luaL_optinteger(L, 2, 0), &n, &e);
+    box->busy = false;
+    if (s != VM_OK)
+        return heap_failed(L, box, s, &e);
+    lua_pushinteger(L, (lua_Integer)n);
+    return heap_told(L, box, 1);
+}
+
+/* --- looks --------------------------------------------------------------------------- */
+
+/* The blocks of a walk: counted, then kept in memory of Lua's, which may be refused. */
+typedef struct heap_list {
+    heap_block *b; /* NULL: only count */
+    size_t count, room;
+} heap_list;
+
+static bool heap_list_add(void *ud, const heap_block *b)
+{
+    heap_list *l = ud;
+    if (l->b && l->count == l->room)
+        return false;
+    if (l->b)
+        l->b[l->count] = *b;
+    l->count++;
+    return true;
+}
+
+static vm_status heap_list_walk(lua_heap *box, heap_list *l, vm_error *e)
+{
+    l->room = l->count;
+    l->count = 0;
+    box->busy = true;
+    vm_status s = heap_walk(box->h, heap_list_add, l, e);
+    box->busy = false;
+    return s;
+}
+
+/* A look that failed leaves the process alone: it was not the program's. */
+static int heap_look_failed(lua_State *L, lua_heap *box, const vm_error *e)
+{
+    if (box->handle)
+        lua_deliver(L, box->h->port.m);
+    return callback_raise(L, e);
+}
+
+static void heap_set_integer(lua_State *L, const char *name, uint64_t v)
+{
+    lua_pushinteger(L, (lua_Integer)v);
+    lua_setfield(L, -2, name);
+}
+
+/* h:blocks() -> list of { start, size, address, allocated, payload } in address order */
+static int heap_blocks_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    heap_list l = {0};
+    vm_error e;
+    if (heap_list_walk(box, &l, &e) != VM_OK)
+        return heap_look_failed(L, box, &e);
+    l.b = lua_newuserdatauv(L, l.count ? l.count * sizeof *l.b : 1, 0);
+    if (heap_list_walk(box, &l, &e) != VM_OK)
+        return heap_look_failed(L, box, &e);
+    lua_createtable(L, (int)(l.count < INT32_MAX ? l.count : 0), 0);
+    for (size_t i = 0; i < l.count; i++) {
+        uint64_t n;
+        lua_createtable(L, 0, 5);
+        heap_set_integer(L, "start", l.b[i].start);
+        heap_set_integer(L, "size", l.b[i].size);
+        heap_set_integer(L, "address", l.b[i].payload);
+        lua_pushboolean(L, l.b[i].used);
+        lua_setfield(L, -2, "allocated");
+        if (heap_asked(box->h, l.b[i].payload, &n))
+            heap_set_integer(L, "payload", n);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return heap_told(L, box, 1);
+}
+
+/* h:check() -> true, or false, what is wrong, the address of the word that says so */
+static int heap_check_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    heap_wrong wrong;
+    vm_error e;
+    bool ok = true;
+    box->busy = true;
+    vm_status s = heap_check(box->h, &ok, &wrong, &e);
+    box->busy = false;
+    if (s != VM_OK)
+        return heap_look_failed(L, box, &e);
+    lua_pushboolean(L, ok);
+    if (ok)
+        return heap_told(L, box, 1);
+    lua_pushstring(L, wrong.text);
+    lua_pushinteger(L, (lua_Integer)wrong.addr);
+    return heap_told(L, box, 3);
+}
+
+typedef struct heap_sums {
+    uint64_t blocks, allocated, free_blocks, free, largest;
+} heap_sums;
+
+static bool heap_sum(void *ud, const heap_block *b)
+{
+    heap_sums *sum = ud;
+    sum->blocks += b->used;
+    sum->allocated += b->used ? b->size : 0;
+    sum->free_blocks += !b->used;
+    sum->free += b->used ? 0 : b->size;
+    if (!b->used && b->size > sum->largest)
+        sum->largest = b->size;
+    return true;
+}
+
+/* h:_stats() -> counters, and sums over the blocks */
+static int heap_stats_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    const heap *h = box->h;
+    heap_sums sum = {0};
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_walk(box->h, heap_sum, &sum, &e);
+    box->busy = false;
+    if (s != VM_OK)
+        return heap_look_failed(L, box, &e);
+    lua_createtable(L, 0, 32);
+#define X(field, name, unit, doc) heap_set_integer(L, name, h->n.field);
+    HEAP_COUNTERS(X)
+#undef X
+    heap_set_integer(L, "payload", h->n.payload);
+    heap_set_integer(L, "payload_peak", h->n.payload_peak);
+    heap_set_integer(L, "bytes", h->port.top - h->port.base);
+    heap_set_integer(L, "bytes_peak", h->n.bytes_peak);
+    heap_set_integer(L, "loads", h->port.loads);
+    heap_set_integer(L, "stores", h->port.stores);
+    heap_set_integer(L, "grows", h->port.grows);
+    heap_set_integer(L, "blocks", sum.blocks);
+    heap_set_integer(L, "allocated", sum.allocated);
+    heap_set_integer(L, "free_blocks", sum.free_blocks);
+    heap_set_integer(L, "free", sum.free);
+    heap_set_integer(L, "largest_free", sum.largest);
+    return heap_told(L, box, 1);
+}
+
+/* h:range() -> the heap's first address, and the first behind it */
+static int heap_range_(lua_State *L)
+{
+    const lua_heap *box = heap_check_open(L);
+    lua_pushinteger(L, (lua_Integer)box->h->port.base);
+    lua_pushinteger(L, (lua_Integer)box->h->port.top);
+    return 2;
+}
+
+static int heap_process_(lua_State *L)
+{
+    heap_check_open(L);
+    lua_getiuservalue(L, 1, 1);
+    return 1;
+}
+
+static int heap_tostring(lua_State *L)
+{
+    const lua_heap *box = luaL_checkudata(L, 1, LUA_HEAP);
+    char text[160];
+    if (!box->h)
+        snprintf(text, sizeof text, "vmem.heap: closed");
+    else
+        snprintf(text, sizeof text,
+                 "vmem.heap %s: %u blocks allocated, %llu bytes of payload in %llu of heap",
+                 box->h->cls->name, box->h->live.count, (unsigned long long)box->h->n.payload,
+                 (unsigned long long)(box->h->port.top - box->h->port.base));
+    lua_pushstring(L, text);
+    return 1;
+}
+
+/* --- open and close ------------------------------------------------------------------ */
+
+static int heap_gc(lua_State *L)
+{
+    lua_heap *box = luaL_checkudata(L, 1, LUA_HEAP);
+    if (box->h)
+        box->h->port.m = NULL; /* the process keeps what it has */
+    heap_close(box->h);
+    box->h = NULL;
+    return 0;
+}
+
+static int heap_close_(lua_State *L)
+{
+    lua_heap *box = luaL_checkudata(L, 1, LUA_HEAP);
+    luaL_argcheck(L, !box->busy, 1, "the heap is busy");
+    const lua_process *handle = box->handle;
+    if (!box->h)
+        return 0;
+    if (!handle || !handle->owner->m || handle->owner->busy)
+        return heap_gc(L);
+    box->h->port.p = process_find(&handle->owner->m->kernel, handle->pid);
+    heap_close(box->h);
+    box->h = NULL;
+    return heap_told(L, box, 0);
+}
+
+static void heap_take_options(lua_State *L, int idx, const heap_class *cls, heap_config *cfg)
+{
+    vm_error e = {0};
+    luaL_checktype(L, idx, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "heap %s: an option has a name", cls->name);
+        const char *name = lua_tostring(L, -2);
+        vm_status s;
+        if (lua_isinteger(L, -1))
+            s = heap_set(cls, cfg, name, lua_tointeger(L, -1), &e);
+        else if (lua_type(L, -1) == LUA_TSTRING)
+            s = heap_set_name(cls, cfg, name, lua_tostring(L, -1), &e);
+        else
+            s = vm_fail(&e, VM_INVALID, "heap %s: %s is a %s, but takes a number or a name",
+                        cls->name, name, luaL_typename(L, -1));
+        if (s != VM_OK)
+            lua_raise(L, &e);
+    }
+}
+
+static int heap_open_(lua_State *L)
+{
+    process *p = NULL;
+    lua_settop(L, 3);
+    lua_process *handle = lua_isnil(L, 1) ? NULL : lua_check_running(L, 1, &p);
+    machine *m = handle ? handle->owner->m : NULL;
+    const heap_class *cls = heap_find(luaL_checkstring(L, 2));
+    if (!cls)
+        return luaL_error(L, "there is no allocator %s", lua_tostring(L, 2));
+    heap_config cfg;
+    heap_config_init(cls, &cfg);
+    heap_take_options(L, 3, cls, &cfg);
+    vm_host host = lua_host(L);
+    vm_error e;
+    fault_info info;
+    lua_heap *box = lua_newuserdatauv(L, sizeof *box, 1);
+    memset(box, 0, sizeof *box);
+    luaL_setmetatable(L, LUA_HEAP);
+    box->handle = handle;
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    vm_status s = heap_open(&host, cls, &cfg, m, p, &box->h, &info, &e);
+    if (s == VM_OK)
+        return heap_told(L, box, 1);
+    if (s == VM_REFUSED || !handle)
+        return lua_failed(L, &e);
+    return lua_raise_access(L, m, p, s, &info, &e);
+}
+
+/* --- what there is ------------------------------------------------------------------- */
+
+static void heap_push_option(lua_State *L, const heap_option *o)
+{
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, o->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, o->doc);
+    lua_setfield(L, -2, "doc");
+    if (o->choices) {
+        lua_pushstring(L, o->choices[o->value]);
+        lua_setfield(L, -2, "default");
+        lua_newtable(L);
+        for (int i = 0; o->choices[i]; i++) {
+            lua_pushstring(L, o->choices[i]);
+            lua_rawseti(L, -2, i + 1);
+        }
+        lua_setfield(L, -2, "choices");
+        return;
+    }
+    heap_set_integer(L, "default", (uint64_t)o->value);
+    heap_set_integer(L, "min", (uint64_t)o->min);
+    heap_set_integer(L, "max", (uint64_t)o->max);
+}
+
+static int heap_list_classes(lua_State *L)
+{
+    lua_newtable(L);
+    for (lua_Integer i = 0; heap_classes[i]; i++) {
+        const heap_class *cls = heap_classes[i];
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, cls->name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, cls->doc);
+        lua_setfield(L, -2, "doc");
+        lua_newtable(L);
+        for (lua_Integer k = 0; cls->options[k].name; k++) {
+            heap_push_option(L, &cls->options[k]);
+            lua_rawseti(L, -2, k + 1);
+        }
+        lua_setfield(L, -2, "options");
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int heap_list_counters(lua_State *L)
+{
+    static const char *const rows[][3] = {
+#define X(field, name, unit, doc) {name, unit, doc},
+        HEAP_COUNTERS(X)
+#undef X
+    };
+    static const char *const keys[] = {"name", "unit", "doc"};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        lua_createtable(L, 0, 3);
+        for (size_t k = 0; k < 3; k++) {
+            lua_pushstring(L, rows[i][k]);
+            lua_setfield(L, -2, keys[k]);
+        }
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+void lua_open_heap(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"malloc", heap_malloc_},
+        {"calloc", heap_calloc_},
+        {"realloc", heap_realloc_},
+        {"memalign", heap_memalign_},
+        {"free", heap_free_},
+        {"usable_size", heap_usable_size_},
+        {"blocks", heap_blocks_},
+        {"check", heap_check_},
+        {"_stats", heap_stats_},
+        {"range", heap_range_},
+        {"process", heap_process_},
+        {"close", heap_close_},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {{"heap_classes", heap_list_classes},
+                                         {"heap_counters", heap_list_counters},
+                                         {"heap_open", heap_open_},
+                                         {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+    luaL_newmetatable(L, LUA_HEAP);
+    lua_pushcfunction(L, heap_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, heap_close_);
+    lua_setfield(L, -2, "__close");
+    lua_pushcfunction(L, heap_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_setfield(L, -3, "Heap"); /* where Lua adds its methods */
+    lua_pop(L, 1);
+}
