@@ -17,3 +17,7 @@ files["lua/vmem/meta_types.lua"] = {
     -- Declarations for the language server: nothing in it runs.
     ignore = { "211", "212", "241", "631" },
 }
+files["lua/vmem/meta_heap.lua"] = {
+    -- Declarations for the language server: nothing in it runs.
+    ignore = { "211", "212", "241", "631" },
+}

@@ -226,7 +226,7 @@ static int heap_blocks_(lua_State *L)
 static int heap_check_(lua_State *L)
 {
     lua_heap *box = heap_enter_call(L);
-    heap_wrong wrong;
+    heap_wrong wrong = {0};
     vm_error e;
     bool ok = true;
     box->busy = true;
