@@ -3,6 +3,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local model = require("model_heap")
+local models = require("model_heap_orders")
 
 -- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
 local scale = tonumber(os.getenv("VMEM_CASES") or 1)
@@ -395,4 +396,74 @@ function TestHeapProperties:testContentsStay()
         sound(h)
     end
     m:close()
+end
+
+TestHeapOthers = {}
+
+local OTHERS = {
+    { "buddy", { system = "binary" } },
+    { "buddy", { system = "fibonacci" } },
+    { "simple", {} },
+    { "bump", {} },
+}
+
+local function without_memalign(ops)
+    local out = {}
+    for i, op in ipairs(ops) do out[i] = op[1] == "memalign" and { "malloc", op[3] } or op end
+    return out
+end
+
+function TestHeapOthers:testTheyGiveTheModelsAddresses()
+    for seed = 1, math.ceil(60 * scale) do
+        for _, row in ipairs(OTHERS) do
+            local rng = rng_of(seed)
+            local t = { limit = 1 << 24, chunk = pick(rng, { 64, 512, 4096 }), word = pick(rng, { 4, 8 }) }
+            t.align = pick(rng, { 8, 16 })
+            for k, v in pairs(row[2]) do t[k] = v end
+            local ops = without_memalign(random_program(rng, 200))
+            local h = vmem.heap.native(row[1], t)
+            local base = h:range()
+            local seen = run(h, ops, function(i)
+                if i % 20 == 0 then sound(h) end
+            end)
+            local expected = run(models[row[1]](t), ops)
+            for i in ipairs(ops) do
+                lu.assertEquals(seen[i] and seen[i] - base, expected[i],
+                    ("%s %s, seed %d, operation %d"):format(row[1], t.system, seed, i))
+            end
+            h:close()
+        end
+    end
+end
+
+-- Every buddy merges again: what is left of a program that frees all is one block.
+function TestHeapOthers:testBuddiesMergeToOneBlock()
+    for seed = 1, math.ceil(20 * scale) do
+        local h = vmem.heap.native("buddy", { system = seed % 2 == 0 and "binary" or "fibonacci", chunk = 256 })
+        local live, rng = {}, rng_of(seed)
+        for i = 1, 200 do live[i] = h:malloc(rng(500)) end
+        lu.assertTrue(#h:blocks() > 200)
+        for _ = 1, 200 do h:free(table.remove(live, rng(#live))) end
+        sound(h)
+        lu.assertEquals(#h:blocks(), 1)
+        h:close()
+    end
+end
+
+-- Practice problem 9.10: blocks of one class, freed, are of no use to another.
+function TestHeapOthers:testSimpleSegregatedStorageNeverChangesAClass()
+    local h = vmem.heap.native("simple", { word = 4, align = 8 })
+    for size = 16, 128, 16 do
+        local list = {}
+        for i = 1, 1000 do list[i] = h:malloc(size) end
+        for _, a in ipairs(list) do h:free(a) end
+    end
+    local s = h:stats()
+    lu.assertEquals(s.payload, 0)
+    lu.assertEquals(s.payload_peak, 128000)
+    -- Whole chunks of 16, 32, 64 and 128 bytes for 1,000 blocks each, and a table.
+    local chunks = 0
+    for _, size in ipairs({ 16, 32, 64, 128 }) do chunks = chunks + math.ceil(1000 / ((4096 - 8) // size)) end
+    lu.assertEquals(s.bytes, chunks * 4096 + 48 * 4)
+    h:close()
 end

@@ -110,6 +110,9 @@
 #include "heap/implicit.c"
 #include "heap/listed.c"
 #include "heap/tree.c"
+#include "heap/simple.c"
+#include "heap/buddies.c"
+#include "heap/bump.c"
 #include "heap/classes.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */

@@ -8,7 +8,7 @@
  * Beside it a ledger on the host knows the bytes that were asked for at each live
  * address. It is an instrument: utilisation and the sizes of payloads come from it,
  * and a free of what is no live block is refused before the allocator sees it. No
- * allocator reads it.
+ * allocator decides by it; where blocks have no header, walks ask it which are live.
  *
  * Source: Bryant and O'Hallaron, CS:APP, 9.9; each allocator's file says its own.
  */
@@ -175,6 +175,14 @@ extern const char *const heap_sources[];
     {                                                                                              \
         HEAP_OPTION(limit), NULL, INT64_C(64) << 20, 4096, INT64_C(1) << 40,                       \
             "bytes of the heap at most"                                                            \
+    }
+
+#define HEAP_LAYOUT_OPTIONS                                                                        \
+    {HEAP_OPTION(word), NULL, 8, 4, 8, "bytes of a header, a footer and a link"},                  \
+        {HEAP_OPTION(align), NULL, 16, 4, 16, "blocks and payloads are multiples of it"},          \
+    {                                                                                              \
+        HEAP_OPTION(chunk), NULL, 4096, 0, 1 << 30,                                                \
+            "bytes that the heap begins with, and by which it grows at least"                      \
     }
 
 #endif

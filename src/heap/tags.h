@@ -76,14 +76,7 @@ bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a); /* is it a free b
 extern const char *const tags_fits[],
     *const tags_tags[], *const tags_coalesces[], *const tags_reallocs[], *const tags_fits_listed[];
 #define TAGS_OPTIONS                                                                               \
-    HEAP_OPTIONS, {HEAP_OPTION(word), NULL, 8, 4, 8, "bytes of a header, a footer and a link"},    \
-        {HEAP_OPTION(align), NULL, 16, 4, 16, "blocks and payloads are multiples of it"},          \
-        {HEAP_OPTION(chunk),                                                                       \
-         NULL,                                                                                     \
-         4096,                                                                                     \
-         0,                                                                                        \
-         1 << 30,                                                                                  \
-         "bytes of the first free block, and by which the heap grows at least"},                   \
+    HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS,                                                             \
         {HEAP_OPTION(split),                                                                       \
          NULL,                                                                                     \
          0,                                                                                        \
