@@ -2,7 +2,10 @@
 --- they read and write is counted as accesses, misses and faults.
 
 local core = require "vmem.core"
+local driver = require "vmem.heap.driver"
+local machine = require "vmem.machine"
 local options = require "vmem.options"
+local rep = require "vmem.heap.rep"
 
 local heap = {}
 
@@ -66,6 +69,51 @@ end
 ---@param t? table
 ---@return vmem.Heap
 function heap.native(allocator, t) return core.heap_open(nil, allocator, resolve(allocator, t)) end
+
+--- An option's value: as given, or as it is by default.
+---@param allocator string
+---@param t? table
+---@param name string
+---@return integer|string|nil
+function heap.option(allocator, t, name)
+  if t and t[name] ~= nil then return t[name] end
+  for _, o in ipairs(classes[allocator].options) do
+    if o.name == name then return o.default end
+  end
+end
+
+--- A trace of allocations: from a `.rep` file, by its path, or from a list of
+--- { "a", id, size }, { "r", id, size } and { "f", id }.
+---@param from string|table[]
+---@return vmem.heap.Trace? trace nil, message, code
+---@return string? message
+---@return string? code
+function heap.trace(from)
+  if type(from) == "table" then return rep.new(from) end
+  return rep.open(from)
+end
+
+--- A trace of allocations from the text of a `.rep` file.
+---@param text string
+---@param name? string for messages
+---@return vmem.heap.Trace? trace nil, message, code
+---@return string? message
+---@return string? code
+function heap.parse(text, name) return rep.parse(text, name) end
+
+--- Run a trace through an allocator: check what it does, and measure it.
+---   trace      the path of a .rep file, or a trace
+---   allocator  a name, or { name, option = value, ... }
+---   options    of the allocator, if it is a name
+---   machine    options of the machine, or nothing: a core-i7
+---   every      check the heap after so many operations; nothing: a thousand times
+---   weight     of utilization in the index: 0.6
+---   reference  operations a second that are worth all of the rest of it: 600,000
+---@param t table
+---@return vmem.heap.Result? result nil, message, code: no such trace
+---@return string? message
+---@return string? code
+function heap.run(t) return driver.run(heap, machine.new, t) end
 
 local Heap = core.Heap
 

@@ -116,6 +116,11 @@ static void heap_enter(heap *h, uint64_t a, uint64_t n)
     keymap_put(&h->live, a, node);
     h->asked[node] = n;
     h->n.payload += n;
+}
+
+/* At a call's end: while realloc copies, both blocks are there, but one is asked for. */
+static void heap_note_peak(heap *h)
+{
     if (h->n.payload > h->n.payload_peak)
         h->n.payload_peak = h->n.payload;
 }
@@ -144,64 +149,7 @@ static vm_status heap_known(const heap *h, const char *call, uint64_t a, vm_erro
                    (unsigned long long)a);
 }
 
-/* --- open and close ----------------------------------------------------------------- */
-
-vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_config *cfg, machine *m,
-                    process *p, heap **out, fault_info *info, vm_error *e)
-{
-    if (!is_pow2((uint64_t)cfg->word) || !is_pow2((uint64_t)cfg->align))
-        return vm_fail(e, VM_INVALID,
-                       "heap %s: word is %lld and align %lld, but they are 4, 8 or 16", cls->name,
-                       (long long)cfg->word, (long long)cfg->align);
-    if (cfg->align < cfg->word)
-        return vm_fail(e, VM_INVALID, "heap %s: align is %lld, below a word of %lld bytes",
-                       cls->name, (long long)cfg->align, (long long)cfg->word);
-    if (cfg->word == 4 && cfg->limit >> 32)
-        return vm_fail(e, VM_INVALID, "heap %s: limit is %lld, but words of 4 bytes hold 2^32 - 1",
-                       cls->name, (long long)cfg->limit);
-    heap *h = host_zalloc(host, cls->size);
-    if (!h)
-        return vm_fail_nomem(e, "a heap");
-    h->cls = cls;
-    h->host = h->port.host = *host;
-    h->cfg = *cfg;
-    h->port.m = m;
-    h->port.p = p;
-    h->port.source = m ? (port_source)cfg->source : PORT_HOST;
-    h->port.limit = (uint64_t)cfg->limit;
-    vm_status s = keymap_init(&h->live, host, 0, e);
-    if (s == VM_OK)
-        s = port_open(&h->port, e);
-    if (s == VM_OK)
-        s = cls->init(h, e);
-    if (h->port.status != VM_OK) {
-        s = h->port.status;
-        *info = h->port.info;
-        if (e)
-            *e = h->port.error;
-    }
-    if (s != VM_OK) {
-        heap_close(h);
-        return s;
-    }
-    h->n.bytes_peak = h->port.top - h->port.base;
-    *out = h;
-    return VM_OK;
-}
-
-void heap_close(heap *h)
-{
-    if (!h)
-        return;
-    const vm_host host = h->host;
-    port_close(&h->port);
-    keymap_free(&h->live, &host);
-    host_free(&host, h->asked, h->room * sizeof *h->asked);
-    host_free(&host, h->spare, h->room * sizeof *h->spare);
-    host_free(&host, h, h->cls->size);
-}
-
-/* --- calls -------------------------------------------------------------------------- */
+/* --- meters ------------------------------------------------------------------------- */
 
 typedef struct heap_meter {
     uint64_t clock, faults;
@@ -233,6 +181,68 @@ static vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
         *e = h->port.error;
     return h->port.status;
 }
+
+/* --- open and close ----------------------------------------------------------------- */
+
+vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_config *cfg, machine *m,
+                    process *p, heap **out, fault_info *info, vm_error *e)
+{
+    if (!is_pow2((uint64_t)cfg->word) || !is_pow2((uint64_t)cfg->align))
+        return vm_fail(e, VM_INVALID,
+                       "heap %s: word is %lld and align %lld, but they are 4, 8 or 16", cls->name,
+                       (long long)cfg->word, (long long)cfg->align);
+    if (cfg->align < cfg->word)
+        return vm_fail(e, VM_INVALID, "heap %s: align is %lld, below a word of %lld bytes",
+                       cls->name, (long long)cfg->align, (long long)cfg->word);
+    if (cfg->word == 4 && cfg->limit >> 32)
+        return vm_fail(e, VM_INVALID, "heap %s: limit is %lld, but words of 4 bytes hold 2^32 - 1",
+                       cls->name, (long long)cfg->limit);
+    heap *h = host_zalloc(host, cls->size);
+    if (!h)
+        return vm_fail_nomem(e, "a heap");
+    h->cls = cls;
+    h->host = h->port.host = *host;
+    h->cfg = *cfg;
+    h->port.m = m;
+    h->port.p = p;
+    h->port.source = m ? (port_source)cfg->source : PORT_HOST;
+    h->port.limit = (uint64_t)cfg->limit;
+    vm_status s = keymap_init(&h->live, host, 0, e);
+    if (s == VM_OK)
+        s = port_open(&h->port, e);
+    heap_meter at = {0};
+    if (s == VM_OK)
+        s = heap_ready(h, &at, e);
+    if (s == VM_OK)
+        s = cls->init(h, e);
+    heap_done(h, &at, NULL);
+    if (h->port.status != VM_OK) {
+        s = h->port.status;
+        *info = h->port.info;
+        if (e)
+            *e = h->port.error;
+    }
+    if (s != VM_OK) {
+        heap_close(h);
+        return s;
+    }
+    *out = h;
+    return VM_OK;
+}
+
+void heap_close(heap *h)
+{
+    if (!h)
+        return;
+    const vm_host host = h->host;
+    port_close(&h->port);
+    keymap_free(&h->live, &host);
+    host_free(&host, h->asked, h->room * sizeof *h->asked);
+    host_free(&host, h->spare, h->room * sizeof *h->spare);
+    host_free(&host, h, h->cls->size);
+}
+
+/* --- calls -------------------------------------------------------------------------- */
 
 static vm_status heap_got(heap *h, const heap_meter *at, uint64_t n, uint64_t a, vm_error *e)
 {
@@ -269,7 +279,9 @@ vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
                 (unsigned long long)h->port.limit);
     else
         *a = h->cls->malloc(h, n);
-    return heap_got(h, &at, n, *a, e);
+    s = heap_got(h, &at, n, *a, e);
+    heap_note_peak(h);
+    return s;
 }
 
 vm_status heap_calloc(heap *h, uint64_t count, uint64_t size, uint64_t *a, vm_error *e)
@@ -307,7 +319,9 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
                 (unsigned long long)h->port.limit);
     else
         *a = h->cls->memalign(h, align, n);
-    return heap_got(h, &at, n, *a, e);
+    s = heap_got(h, &at, n, *a, e);
+    heap_note_peak(h);
+    return s;
 }
 
 vm_status heap_free(heap *h, uint64_t a, vm_error *e)
@@ -349,6 +363,7 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
         h->n.in_place++;
         heap_leave(h, old);
         heap_enter(h, old, n);
+        heap_note_peak(h);
         *a = old;
         return heap_done(h, &at, e);
     } else {
@@ -364,6 +379,7 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
     port_copy(&h->port, new, old, align_up(size < n ? size : n, 4));
     heap_leave(h, old);
     h->cls->free(h, old);
+    heap_note_peak(h);
     *a = new;
     return heap_done(h, &at, e);
 }

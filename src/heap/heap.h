@@ -28,8 +28,8 @@
     X(steps, "steps", "blocks", "blocks looked at by other walks: order of a list, neighbours")    \
     X(splits, "splits", "blocks", "blocks split")                                                  \
     X(coalesces, "coalesces", "blocks", "blocks merged into a neighbour")                          \
-    X(cycles, "cycles", "cycles", "of the machine, in calls of the allocator")                     \
-    X(faults, "faults", "faults", "page faults in calls of the allocator")
+    X(cycles, "cycles", "cycles", "of the machine, in the allocator: its init and its calls")      \
+    X(faults, "faults", "faults", "page faults in the allocator: its init and its calls")
 
 typedef struct heap_counters {
 #define X(field, name, unit, doc) uint64_t field;
