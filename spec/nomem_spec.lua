@@ -393,6 +393,21 @@ for _, row in ipairs(core.policies()) do
     end
 end
 
+-- Each allocator, in an area of its own and over host memory.
+for _, row in ipairs(vmem.heap.allocators()) do
+    table.insert(scenarios, { "heap " .. row.name, make = with_machine, act = function(s)
+        local h <close> = assert(vmem.heap.open(s.p, row.name, { source = "mmap", limit = "256KiB" }))
+        local native <close> = vmem.heap.native(row.name)
+        for i = 1, 100 do
+            local a = h:malloc(i * 8)
+            native:malloc(i * 100)
+            if i % 3 == 0 then h:free(a) end
+        end
+        lu.assertTrue(h:check())
+        return #h:blocks() + h:stats().blocks
+    end })
+end
+
 -- Each generator, and its first records.
 for _, g in ipairs(vmem.trace.generators()) do
     table.insert(scenarios, { "generator " .. g.name, act = function(s)

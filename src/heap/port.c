@@ -45,7 +45,7 @@ static vm_status port_grow_native(heap_port *t, uint64_t n)
     if (room > t->room) {
         uint8_t *b = host_realloc(&t->host, t->bytes, t->room, room);
         if (!b)
-            return vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM, "the host has no %zu bytes", room);
+            return vm_fail_nomem(&t->refused, "a heap");
         memset(b + t->room, 0, room - t->room);
         t->bytes = b;
         t->room = room;

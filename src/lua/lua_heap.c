@@ -38,7 +38,10 @@ static lua_heap *heap_enter_call(lua_State *L)
     const lua_process *handle = box->handle;
     if (handle) {
         luaL_argcheck(L, handle->owner->m, 1, "the machine of this heap is closed");
-        luaL_argcheck(L, !handle->owner->busy, 1, "the machine of this heap is busy with a replay");
+        if (handle->owner->busy)
+            luaL_argerror(L, 1,
+                          lua_pushfstring(L, "the machine of this heap is busy with %s",
+                                          handle->owner->busy));
         process *p = process_find(&handle->owner->m->kernel, handle->pid);
         luaL_argcheck(L, p->state == PROCESS_RUNNING, 1, "the heap's process has ended or waits");
         box->h->port.p = p;
