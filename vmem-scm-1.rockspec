@@ -35,6 +35,7 @@ build = {
       ["vmem.cli.common"] = "lua/vmem/cli/common.lua",
       ["vmem.cli.convert"] = "lua/vmem/cli/convert.lua",
       ["vmem.cli.explain"] = "lua/vmem/cli/explain.lua",
+      ["vmem.cli.heap"] = "lua/vmem/cli/heap.lua",
       ["vmem.cli.info"] = "lua/vmem/cli/info.lua",
       ["vmem.cli.options"] = "lua/vmem/cli/options.lua",
       ["vmem.cli.paging"] = "lua/vmem/cli/paging.lua",

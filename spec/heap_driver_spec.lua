@@ -1,6 +1,8 @@
 -- The driver of the malloc lab: three forms of .rep, what it measures, what it finds.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local json = require("dkjson")
+local tree = require("tree")
 
 local heap = vmem.heap
 
@@ -179,4 +181,48 @@ function TestHeapDriver:testOptions()
     local none, _, code = heap.run({ trace = "/no/such.rep" })
     lu.assertNil(none)
     lu.assertEquals(code, "ENOENT")
+end
+
+-- --- the command ---------------------------------------------------------------------
+
+local function command(arguments, text)
+    return tree.scratch(function(folder)
+        local file = assert(io.open(folder .. "/t.rep", "wb"))
+        file:write(text)
+        file:close()
+        local pipe = assert(io.popen(("%s heap %s/t.rep %s 2>&1"):format(tree.quote(tree.vmem), folder, arguments)))
+        local out = pipe:read("a")
+        local _, _, code = pipe:close()
+        return out, code
+    end)
+end
+
+TestHeapCommand = {}
+
+function TestHeapCommand:testRows()
+    local out, code = command("", CLASSIC)
+    lu.assertEquals(code, 0, out)
+    lu.assertStrContains(out, "t.rep: 5 operations, at most 768 bytes of payload")
+    for _, row in ipairs(heap.allocators()) do lu.assertStrContains(out, "\n  " .. row.name) end
+    local two = "--allocator implicit:word=4,align=8 --allocator tree:limit=4KiB"
+    out, code = command(two .. " --preset x86-32 --json", CLASSIC)
+    lu.assertEquals(code, 1, out)
+    local rows = json.decode(out)
+    lu.assertEquals({ rows[1].heap, rows[1].payload, rows[1].valid }, { 4112, 768, true })
+    lu.assertEquals({ rows[2].valid, rows[2].operation }, { false, 0 })
+end
+
+function TestHeapCommand:testWrongUse()
+    for arguments, message in pairs({
+        ["--allocator implict"] = "vmem: there is no allocator implict, did you mean implicit?",
+        ["--allocator implicit:fit"] = "fit is not of the form option=value",
+        ["--allocator tree:fit=best"] = "heap tree: there is no option fit",
+    }) do
+        local out, code = command(arguments, CLASSIC)
+        lu.assertEquals(code, 2, out)
+        lu.assertStrContains(out, message)
+    end
+    local out, code = command("", "nonsense")
+    lu.assertEquals(code, 1)
+    lu.assertStrContains(out, "is no operation of a .rep file")
 end

@@ -110,6 +110,61 @@ function TestHeapDamage:testCheckNamesTheWordThatIsWrong()
     end
 end
 
+-- Those without boundary tags: each word of theirs, changed, is found.
+function TestHeapDamage:testCheckFindsDamageOfOthers()
+    local rows = { { "buddy", { system = "binary" } }, { "buddy", { system = "fibonacci" } }, { "bump", {} } }
+    for _, row in ipairs(rows) do
+        local p, m = process()
+        row[2].word, row[2].align, row[2].chunk = 4, 8, 512
+        local h = assert(vmem.heap.open(p, row[1], row[2]))
+        local list = {}
+        for i = 1, 30 do list[i] = h:malloc(10 + i * 3) end
+        for i = 2, 30, 3 do h:free(list[i]) end
+        lu.assertTrue(h:check())
+        for _, b in ipairs(h:blocks()) do
+            local header = p:load(b.start, 4)
+            for _, x in ipairs({ header ~ 1, header ~ 2, header ~ 4, header + 8, 0xfffffff0 }) do
+                p:store(b.start, x, 4)
+                lu.assertFalse((h:check()), ("%s: %#x for %#x"):format(row[1], x, header))
+                p:store(b.start, header, 4)
+            end
+        end
+        lu.assertTrue(h:check())
+        m:close()
+    end
+end
+
+function TestHeapDamage:testCheckFindsDamageOfSimpleSegregatedStorage()
+    local p, m = process()
+    local h = assert(vmem.heap.open(p, "simple", { word = 4, align = 8, chunk = 256 }))
+    local list = {}
+    for i = 1, 60 do list[i] = h:malloc(i * 5) end
+    for i = 2, 60, 3 do h:free(list[i]) end
+    lu.assertTrue(h:check())
+    local function spoiled(at, x, expected)
+        local was = p:load(at, 4)
+        p:store(at, x, 4)
+        local ok, _, where = h:check()
+        lu.assertFalse(ok)
+        if expected then lu.assertEquals(where, at) end
+        p:store(at, was, 4)
+        lu.assertTrue(h:check())
+    end
+    local base = h:range()
+    local chunk = base + 48 * 4
+    for _, class in ipairs({ 0, 2, 48, 0xffffffff }) do spoiled(chunk, class, true) end
+    spoiled(chunk, p:load(chunk, 4) + 1)
+    for _, b in ipairs(h:blocks()) do
+        if not b.allocated then
+            spoiled(b.address, list[1] - base, true)           -- an allocated block
+            spoiled(b.address, b.address - base)               -- a circle
+            spoiled(b.address, b.address - base + 4, true)     -- into the midst of one
+            spoiled(b.address, 0x7ffffff0, true)
+        end
+    end
+    m:close()
+end
+
 -- Whatever the words of the heap are, calls end, with a result or an error, and the host lives.
 function TestHeapDamage:testRandomWordsEndEveryCall()
     math.randomseed(3)

@@ -66,6 +66,40 @@ put "|---|---|"
 for _, row in ipairs(core.frame_allocators()) do put("| `%s` | %s |", row.name, row.doc) end
 
 put ""
+put "## Allocators of heaps"
+put ""
+put "`vmem.heap.open(process, name, { option = value })`; `h:stats()` has the counters below, and sums."
+put ""
+put "| allocator | |"
+put "|---|---|"
+for _, row in ipairs(vmem.heap.allocators()) do put("| `%s` | %s |", row.name, row.doc) end
+put ""
+put "| option | of | default | takes | |"
+put "|---|---|---|---|---|"
+do
+  local seen, order = {}, {}
+  for _, row in ipairs(vmem.heap.allocators()) do
+    for _, o in ipairs(row.options) do
+      local key = o.name .. range(o)
+      if not seen[key] then
+        seen[key] = { row = o, of = {} }
+        order[#order + 1] = seen[key]
+      end
+      table.insert(seen[key].of, row.name)
+    end
+  end
+  for _, entry in ipairs(order) do
+    local o, of = entry.row, table.concat(entry.of, ", ")
+    if #entry.of == #vmem.heap.allocators() then of = "all" end
+    put("| `%s` | %s | %s | %s | %s |", o.name, of, cell(o.default), range(o), o.doc)
+  end
+end
+put ""
+put "| counter | unit | |"
+put "|---|---|---|"
+for _, row in ipairs(vmem.heap.counters()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
+
+put ""
 put "## Page-table formats"
 put ""
 put "| format | |"

@@ -12,7 +12,7 @@ local common = require "vmem.cli.common"
 
 local cli = {}
 
-local names = { "run", "paging", "record", "info", "explain", "convert", "options" }
+local names = { "run", "paging", "heap", "record", "info", "explain", "convert", "options" }
 
 local function build()
   local parser = argparse("vmem", "A virtual-memory laboratory: programs' traces through a whole simulated machine.")

@@ -472,6 +472,7 @@ static bool heap_audit_block(void *ud, const heap_block *b)
 vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e)
 {
     heap_look look = heap_look_begin(h);
+    wrong->text[0] = '\0';
     heap_audit c = {h, wrong, 0, true};
     *ok = h->cls->check(h, wrong);
     if (*ok) {
@@ -483,12 +484,13 @@ vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e)
                         (unsigned long long)c.live, h->live.count);
     vm_error why;
     vm_status s = heap_look_end(h, &look, &why);
-    if (s == VM_INVALID || s == VM_FAULT) /* what it ran into is what is wrong */
+    const bool damage = s == VM_INVALID || s == VM_FAULT;
+    if (damage && !wrong->text[0]) /* what it ran into is what is wrong */
         *ok =
             heap_says(wrong, s == VM_FAULT ? h->port.info.addr : h->port.base, "%.190s", why.text);
-    else if (s != VM_OK && e)
+    else if (!damage && s != VM_OK && e)
         *e = why;
-    return s == VM_INVALID || s == VM_FAULT ? VM_OK : s;
+    return damage ? VM_OK : s;
 }
 
 bool heap_step(heap *h, uint64_t *n)

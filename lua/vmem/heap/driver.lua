@@ -23,7 +23,7 @@ local rows = {
 ---@field trace string # its name
 ---@field ops integer
 ---@field valid boolean
----@field op? integer # the operation at which it was not
+---@field op? integer # the operation at which it was not; 0: when it began
 ---@field error? string # what is wrong with it
 ---@field utilization number # the most payload over the largest heap
 ---@field rate number # operations a second, on this host
@@ -204,8 +204,11 @@ function driver.run(heap, vmem_machine, t)
     local m <close> = vmem_machine(o.machine)
     local p = m:spawn { name = name }
     local h, why = heap.open(p, name, options)
-    if not h then error(("heap.run: %s"):format(why), 3) end
-    return f(h)
+    if not h then
+      result.op, result.error = 0, why
+    else
+      f(h)
+    end
   end
   pass(function(h) result.op, result.error = check(o, trace, h, heap.option(name, options, "align")) end)
   result.valid = result.op == nil
