@@ -108,6 +108,30 @@ function TestHeapDriver:testWhatIsMeasuredIsTheAllocatorsOwn()
     lu.assertEquals(again.stats.cycles, r.stats.cycles)
 end
 
+-- In one call in C, and call by call from Lua: the same heap, the same costs.
+function TestHeapDriver:testTheTwoWaysAreOne()
+    local t = program(9, 300)
+    local function stats(how)
+        local m <close> = vmem.machine({ preset = "core-i7", dram = "4MiB" })
+        local h = assert(heap.open(m:spawn(), "explicit", { realloc = "place" }))
+        how(h)
+        return h:stats(), h:blocks()
+    end
+    local one, blocks = stats(function(h) lu.assertTrue(h:_replay(t:packed())) end)
+    local each, others = stats(function(h)
+        local at = {}
+        for i, kind in ipairs(t.kind) do
+            local id = t.id[i]
+            if kind == "f" then h:free(at[id]) end
+            at[id] = kind == "a" and h:malloc(t.size[i]) or kind == "r" and h:realloc(at[id], t.size[i]) or nil
+        end
+    end)
+    lu.assertEquals(one, each)
+    lu.assertEquals(blocks, others)
+    local far = assert(heap.parse("1\n1\n4\n0\nf -1\na 99999999999 10\nf 99999999999\nf -1\n"))
+    lu.assertTrue(assert(heap.run({ trace = far })).valid)
+end
+
 function TestHeapDriver:testAHeapThatIsTooSmall()
     local r = assert(heap.run({ trace = program(5, 200), allocator = "tree", options = { limit = "8KiB" } }))
     lu.assertFalse(r.valid)

@@ -106,6 +106,7 @@
 #include "study/curve_opt.c"
 #include "heap/port.c"
 #include "heap/heap.c"
+#include "heap/replay.c"
 #include "heap/tags.c"
 #include "heap/implicit.c"
 #include "heap/listed.c"

@@ -151,26 +151,22 @@ static vm_status heap_known(const heap *h, const char *call, uint64_t a, vm_erro
 
 /* --- meters ------------------------------------------------------------------------- */
 
-typedef struct heap_meter {
-    uint64_t clock, faults;
-} heap_meter;
-
 /* A call that failed midway may have left half a change: no more calls, only looks. */
-static vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
+vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
 {
     if (h->port.status != VM_OK)
         return vm_fail(e, VM_INVALID, "the heap can't be used: an earlier call failed midway (%s)",
                        h->port.error.text);
-    if (h->port.m) {
+    if (h->port.m && !h->batch) {
         at->clock = machine_clock(h->port.m);
         at->faults = h->port.m->kernel.n.faults;
     }
     return heap_reserve(h, e);
 }
 
-static vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
+vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
 {
-    if (h->port.m) {
+    if (h->port.m && !h->batch) {
         h->n.cycles += machine_clock(h->port.m) - at->clock;
         h->n.faults += h->port.m->kernel.n.faults - at->faults;
     }

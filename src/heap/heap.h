@@ -98,6 +98,7 @@ struct heap {
     uint64_t *asked; /* by node: the bytes asked for */
     uint32_t *spare; /* nodes that have no address: a stack */
     uint32_t spares, room;
+    bool batch;    /* somebody else meters the calls */
     uint64_t fuel; /* steps that a call has left: more, and a list has no end */
 };
 
@@ -128,12 +129,32 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
 vm_status heap_free(heap *h, uint64_t a, vm_error *e); /* 0 is fine */
 vm_status heap_usable_size(heap *h, uint64_t a, uint64_t *n, vm_error *e);
 
+/* A trace: its operations on blocks that have numbers below `ids`; others are NULL.
+ * block[id]: its address, or 0; *done: operations that succeeded, all of them if VM_OK. */
+enum { HEAP_MALLOC, HEAP_REALLOC, HEAP_FREE };
+typedef struct heap_op {
+    uint64_t size;
+    uint32_t id, kind;
+} heap_op;
+vm_status heap_replay(heap *h, const heap_op *ops, size_t n, uint64_t *block, uint32_t ids,
+                      size_t *done, vm_error *e);
+
 /* Blocks in address order, without accesses (see port.h). VM_INVALID: damaged. */
 vm_status heap_walk(heap *h, heap_visit *visit, void *ud, vm_error *e);
 /* *ok: all is as it should be; else `wrong`. */
 vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e);
 /* The bytes asked for at a live address; false: it is none. */
 bool heap_asked(const heap *h, uint64_t a, uint64_t *n);
+
+/* --- for calls --------------------------------------------------------------------- */
+
+/* A call begins: may it, and what did the machine's clock say? It ends: what has it cost,
+ * and how did it end? */
+typedef struct heap_meter {
+    uint64_t clock, faults;
+} heap_meter;
+vm_status heap_ready(heap *h, heap_meter *at, vm_error *e);
+vm_status heap_done(heap *h, const heap_meter *at, vm_error *e);
 
 /* --- for allocators ---------------------------------------------------------------- */
 

@@ -155,6 +155,29 @@ static int heap_usable_size_(lua_State *L)
     return heap_told(L, box, 1);
 }
 
+/* h:_replay(packed heap_ops, ids) -> true: a trace, in one call */
+static int heap_replay_(lua_State *L)
+{
+    lua_heap *box = heap_enter_call(L);
+    size_t bytes, done;
+    const char *packed = luaL_checklstring(L, 2, &bytes);
+    lua_Integer ids = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, bytes % sizeof(heap_op) == 0, 2, "not a whole number of operations");
+    luaL_argcheck(L, ids >= 0 && ids < INT32_MAX, 3, "no such number of ids");
+    heap_op *ops = lua_newuserdatauv(L, bytes + 1, 0); /* aligned */
+    memcpy(ops, packed, bytes);
+    uint64_t *block = lua_newuserdatauv(L, ((size_t)ids + 1) * sizeof *block, 0);
+    memset(block, 0, ((size_t)ids + 1) * sizeof *block);
+    vm_error e;
+    box->busy = true;
+    vm_status s = heap_replay(box->h, ops, bytes / sizeof *ops, block, (uint32_t)ids, &done, &e);
+    box->busy = false;
+    if (s != VM_OK)
+        return heap_failed(L, box, s, &e);
+    lua_pushboolean(L, true);
+    return heap_told(L, box, 1);
+}
+
 /* --- looks --------------------------------------------------------------------------- */
 
 /* The blocks of a walk: counted, then kept in memory of Lua's, which may be refused. */
@@ -469,19 +492,13 @@ static int heap_list_counters(lua_State *L)
 void lua_open_heap(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"malloc", heap_malloc_},
-        {"calloc", heap_calloc_},
-        {"realloc", heap_realloc_},
-        {"memalign", heap_memalign_},
-        {"free", heap_free_},
-        {"usable_size", heap_usable_size_},
-        {"blocks", heap_blocks_},
-        {"check", heap_check_},
-        {"_stats", heap_stats_},
-        {"range", heap_range_},
-        {"process", heap_process_},
-        {"close", heap_close_},
-        {NULL, NULL},
+        {"malloc", heap_malloc_},   {"calloc", heap_calloc_},
+        {"realloc", heap_realloc_}, {"memalign", heap_memalign_},
+        {"free", heap_free_},       {"usable_size", heap_usable_size_},
+        {"blocks", heap_blocks_},   {"check", heap_check_},
+        {"_stats", heap_stats_},    {"range", heap_range_},
+        {"_replay", heap_replay_},  {"process", heap_process_},
+        {"close", heap_close_},     {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"heap_classes", heap_list_classes},
                                          {"heap_counters", heap_list_counters},

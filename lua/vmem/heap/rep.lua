@@ -41,6 +41,21 @@ function Trace:text()
   return table.concat(out, "\n") .. "\n"
 end
 
+local kinds = { a = 0, r = 1, f = 2 }
+
+--- The operations as the core takes them, and how many ids they have: without gaps.
+---@return string packed
+---@return integer ids
+function Trace:packed()
+  local out, number, count = {}, { [-1] = 0xffffffff }, 0
+  for i, kind in ipairs(self.kind) do
+    local id = self.id[i]
+    if not number[id] then number[id], count = count, count + 1 end
+    out[i] = ("=I8I4I4"):pack(self.size[i], number[id], kinds[kind])
+  end
+  return table.concat(out), count
+end
+
 -- What the operations say of themselves: ids are allocated before they are freed.
 local function finish(t, lines)
   local size, live, peak, ids = {}, 0, 0, 0
