@@ -78,7 +78,7 @@ end
 TestHeapDamage = {}
 
 function TestHeapDamage:testCheckNamesTheWordThatIsWrong()
-    for _, name in ipairs({ "implicit", "explicit", "segregated", "tree" }) do
+    for _, name in ipairs({ "implicit", "explicit", "segregated", "tree", "tlsf" }) do
         for _, tags in ipairs({ "both", "header", "free" }) do
             local p, m = process()
             local h = assert(vmem.heap.open(p, name, { word = 4, align = 8, tags = tags, chunk = 512 }))

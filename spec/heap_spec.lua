@@ -182,7 +182,7 @@ end
 local function pick(rng, list) return list[rng(#list)] end
 
 local function random_options(rng)
-    local name = pick(rng, { "implicit", "explicit", "segregated", "tree" })
+    local name = pick(rng, { "implicit", "explicit", "segregated", "tree", "tlsf" })
     local word = pick(rng, { 4, 8 })
     local o = {
         word = word,
@@ -340,13 +340,14 @@ function TestHeapProperties:testMemoryDoesNotMatter()
     local rng = rng_of(7)
     for case = 1, math.ceil(8 * scale) do
         local name, o = random_options(rng)
+        o.limit = 2 << 20
         local ops = random_program(rng, 150)
         local native = vmem.heap.native(name, o)
         local expected, from = run(native, ops), native:range()
         local p, m = process({ preset = "x86-32", dram = "128KiB", swap = "16MiB" })
         for _, source in ipairs({ "sbrk", "mmap" }) do
             local t = with_name(nil, o)
-            t.source, t.limit = source, "2MiB"
+            t.source = source
             local h = assert(vmem.heap.open(p, name, t))
             local base = h:range()
             local seen = run(h, ops)

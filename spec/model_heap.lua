@@ -16,9 +16,11 @@ function model.new(o)
     self.over = o.tags == "both" and 2 * w or w
     local used = up(self.over + 1, a)
     local spare = up((o.tags == "header" and 1 or 2) * w + links * w, a)
-    self.least = math.max(used, spare)
+    self.least = math.max(used, spare, o.name == "tlsf" and 16 or 0)
     self.split = math.max(self.least, up(o.split or 0, a))
-    local first = up((o.name == "segregated" and o.classes * 2 * w or 0) + w, a)
+    local tables = o.name == "segregated" and o.classes * 2 or 0
+    if o.name == "tlsf" then tables = 1 + 17 * (1 + math.floor(math.log(o.limit or 1 << 26, 2))) end
+    local first = up(tables * w + w, a)
     if o.tags == "both" then first = first + up(2 * w, a) end
     self.first, self.top, self.rover = first, first, 0
     if up(o.chunk, a) > 0 then self:extend(math.max(up(o.chunk, a), self.least)) end
@@ -27,7 +29,15 @@ end
 
 function model:need(n) return math.max(up(n + self.over, self.o.align), self.least) end
 
+-- Sixteenths of powers of two, and the class from which on every block fits.
+local function sixteenth(size)
+    local power = 4
+    while 2 << power <= size do power = power + 1 end
+    return power * 16 + (size - (1 << power)) // (1 << power - 4), 1 << power - 4
+end
+
 function model:class(size)
+    if self.o.name == "tlsf" then return (sixteenth(size)) end
     if self.o.name ~= "segregated" then return 0 end
     local c = 0
     while c < self.o.classes - 1 and size >= self.least * 2 ^ (c + 1) do c = c + 1 end
@@ -140,6 +150,15 @@ function model:search(size)
         if not b.used and b.size >= size then list[#list + 1] = b end
     end
     if o.name == "tree" then return choose.best(list) end
+    if o.name == "tlsf" then
+        local _, step = sixteenth(size)
+        local least, found = sixteenth(size + step - 1), nil
+        for _, b in ipairs(list) do
+            local c = self:class(b.size)
+            if c >= least and (not found or c < self:class(found.size)) then found = b end
+        end
+        return found
+    end
     if o.name ~= "segregated" or #list == 0 then return choose[o.fit](list) end
     local want
     for _, b in ipairs(list) do

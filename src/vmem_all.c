@@ -111,6 +111,7 @@
 #include "heap/implicit.c"
 #include "heap/listed.c"
 #include "heap/tree.c"
+#include "heap/tlsf.c"
 #include "heap/simple.c"
 #include "heap/buddies.c"
 #include "heap/bump.c"

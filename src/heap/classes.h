@@ -4,7 +4,7 @@
 
 #include "heap.h"
 
-extern const heap_class heap_implicit, heap_explicit, heap_segregated, heap_tree, heap_simple,
-    heap_buddy, heap_bump;
+extern const heap_class heap_implicit, heap_explicit, heap_segregated, heap_tree, heap_tlsf,
+    heap_simple, heap_buddy, heap_bump;
 
 #endif

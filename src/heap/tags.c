@@ -126,6 +126,8 @@ vm_status tags_init(heap *h, const tags_index *index, vm_error *e)
     uint64_t used = align_up(t->over + 1, align);
     uint64_t spare = align_up((header ? 1 : 2) * w + index->links * w, align);
     t->least = used > spare ? used : spare;
+    if (t->least < index->least)
+        t->least = align_up(index->least, align);
     t->split = align_up((uint64_t)h->cfg.split, align);
     t->split = t->split > t->least ? t->split : t->least;
     const uint64_t tables = index->tables ? index->tables(t) : 0;

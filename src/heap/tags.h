@@ -36,6 +36,7 @@ typedef struct tags tags;
 
 typedef struct tags_index {
     unsigned links;                           /* words of a free block's payload */
+    unsigned least;                           /* bytes of the smallest block that it can keep */
     uint64_t (*tables)(const tags *t);        /* bytes of tables at the heap's start; NULL: none */
     uint64_t (*find)(tags *t, uint64_t size); /* a free block of `size` or more, or 0 */
     void (*insert)(tags *t, uint64_t a, uint64_t size); /* NULL: the blocks are the index */
