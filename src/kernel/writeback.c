@@ -112,8 +112,10 @@ static frame *writeback_next(kernel *k, frame *r, uint32_t *ppn)
     frame *next = *ppn == NUMBER_NONE ? NULL : frames_at(&k->frames, *ppn);
     if (!next || !frame_is_ruled(next) || next->file != r->file || !writeback_is_dirty(k, *ppn))
         return NULL;
-    const mapping *x = frames_maps(next);
-    return x && x->large ? NULL : next; /* one D bit for all of a large page */
+    for (const mapping *x = frames_maps(next); x; x = frames_maps_next(&k->frames, x))
+        if (x->large) /* for somebody it is part of a large page: one D bit for all of that */
+            return NULL;
+    return next;
 }
 
 /* Write a page to this slot, if it is the page's or free: has it been? */
