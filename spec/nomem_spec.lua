@@ -467,7 +467,7 @@ table.insert(scenarios, { "a study of a policy in Lua", act = function(s)
     vmem.paging.run({ trace = s.t, frames = 20, policy = samples.wsclock })
     return true
 end, once = true })
-for _, policy in ipairs({ "fifo", "clock", "lru", "opt" }) do
+for _, policy in ipairs({ "fifo", "clock", "lru", "arc", "2q", "opt" }) do
     table.insert(scenarios, { "a study of " .. policy, act = function(s)
         s.t = vmem.trace.new(spread({ "load", "store" }))
         local r = vmem.paging.decode({ trace = s.t })

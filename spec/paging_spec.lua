@@ -196,7 +196,7 @@ function TestPagingRun:testShortcutsChangeNothing()
             list[i] = { below(3) == 0 and "store" or "load", page * 4096, 1, below(processes) }
         end
         local r = vmem.paging.decode({ trace = vmem.trace.new(list) })
-        for _, policy in ipairs({ "fifo", "clock", "clock:enter=0", "lru", "opt" }) do
+        for _, policy in ipairs({ "fifo", "clock", "clock:enter=0", "lru", "arc", "2q", "2q:kin=0:kout=2", "opt" }) do
             for n = 1, r.pages + 1 do
                 local a = vmem.paging.run({ trace = r, frames = n, policy = policy })
                 local b = vmem.paging.run({ trace = r, frames = n, policy = policy, shortcuts = false })

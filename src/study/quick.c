@@ -10,18 +10,26 @@ typedef struct quick_row {
 
 enum { QUICK_HERE = 1, QUICK_REFERENCED = 2, QUICK_DIRTY = 4 };
 
+#define QUICK_LISTS 4 /* most lists of a policy */
+
 struct study_quick {
     const quick_row *row;
     study_run *run;
+    policy_choice choice;
     uint32_t room, used;
-    uint32_t head;      /* FIFO, CLOCK: of the ring; LRU: the queue's, a position + 1 */
-    uint8_t enter;      /* CLOCK: QUICK_REFERENCED, or 0 */
-    uint8_t *state;     /* by page; LRU, OPT: QUICK_DIRTY alone, NULL where nothing is written */
-    uint32_t *ring;     /* pages; `room` of them */
-    uint32_t *last;     /* LRU: by page, position of its last reference + 1 */
-    uint32_t *arrival;  /* OPT: by page, the reference that brought it */
-    bitset again, done; /* OPT: as in policy/opt.c */
-    uint32_t over;      /* OPT: pages in `done`, where nobody asks which */
+    uint32_t head; /* FIFO, CLOCK: of the ring; LRU: the queue's, a position + 1 */
+    /* By page: of FIFO and CLOCK all flags, else QUICK_DIRTY alone, and NULL where nothing
+     * is written. */
+    uint8_t *state;
+    uint32_t *ring; /* pages; `room` of them */
+    uint32_t *last; /* LRU, ARC, 2Q: by page, position + 1 of the reference that placed it */
+    uint64_t (*lists)[QUICK_LISTS]; /* ARC, 2Q: bits by such position + 1, a word of each list */
+    size_t first[QUICK_LISTS];      /* words of the list before it are empty */
+    uint32_t pages[QUICK_LISTS];    /* in each list */
+    double target;                  /* ARC: of T1, from 0 to `room` */
+    uint32_t *arrival;              /* OPT: by page, the reference that brought it */
+    bitset again, done;             /* OPT: as in policy/opt.c */
+    uint32_t over;                  /* OPT: pages in `done`, where nobody asks which */
 };
 
 /* --- what all share ---------------------------------------------------------------- */
@@ -74,6 +82,9 @@ VM_INLINE void quick_ring_to(study_quick *q, size_t until, bool referenced, bool
     const uint32_t *refs = r->refs->refs;
     uint8_t *state = q->state;
     uint32_t *at = q->ring, head = q->head, room = q->room;
+    uint8_t enter = QUICK_HERE;
+    if (referenced && q->choice.param[0] != 0)
+        enter |= QUICK_REFERENCED;
     for (size_t i = r->future.at; i < until; i++) {
         uint32_t word = refs[i], page = word & STUDY_PAGE;
         VM_PREFETCH(&state[refs[i + STUDY_AHEAD / 2] & STUDY_PAGE]);
@@ -99,7 +110,7 @@ VM_INLINE void quick_ring_to(study_quick *q, size_t until, bool referenced, bool
         }
         at[head] = page;
         head = head + 1 == room ? 0 : head + 1;
-        state[page] = QUICK_HERE | q->enter | quick_dirty(word, writes);
+        state[page] = enter | quick_dirty(word, writes);
     }
     q->head = head;
 }
@@ -171,6 +182,149 @@ static void quick_lru(study_quick *q, size_t until)
     else
         quick_lru_to(q, until, false);
 }
+
+/* --- ARC and 2Q ----------------------------------------------------------------------- */
+
+/* Each list, of ghosts too, has its pages in the order of one reference to each, the last
+ * that moved the page: a list is the set of these positions, and its first page goes first.
+ * The words of the four lists for 64 positions lie together, so that where a page is, is
+ * known from one line of the host's cache. */
+enum { QUICK_T2, QUICK_T1, QUICK_B2, QUICK_B1 };
+enum { QUICK_AM = QUICK_T2, QUICK_IN = QUICK_T1, QUICK_OUT = QUICK_B1 };
+enum { QUICK_RESIDENT = 2 };          /* lists below are of resident pages */
+enum { QUICK_NOWHERE = QUICK_LISTS }; /* of pages that are in none */
+
+static size_t quick_lists_size(const study_quick *q)
+{
+    return (q->run->refs->count / 64 + 1) * sizeof *q->lists;
+}
+
+static vm_status quick_lists(study_quick *q, vm_error *e)
+{
+    q->lists = host_zalloc(&q->run->host, quick_lists_size(q));
+    return q->lists ? quick_queue(q, e) : vm_fail_nomem(e, "a paging study");
+}
+
+VM_INLINE bool quick_in(const study_quick *q, unsigned list, size_t at)
+{
+    return q->lists[at / 64][list] >> at % 64 & 1;
+}
+
+VM_INLINE unsigned quick_list_of(const study_quick *q, size_t at)
+{
+    for (unsigned l = 0; l < QUICK_LISTS; l++)
+        if (quick_in(q, l, at))
+            return l;
+    return QUICK_NOWHERE;
+}
+
+/* Positions come into a list in rising order, into those of ghosts too. */
+VM_INLINE void quick_put(study_quick *q, unsigned list, size_t at)
+{
+    q->lists[at / 64][list] |= UINT64_C(1) << at % 64;
+    q->pages[list]++;
+}
+
+VM_INLINE void quick_take(study_quick *q, unsigned list, size_t at)
+{
+    q->lists[at / 64][list] &= ~(UINT64_C(1) << at % 64);
+    q->pages[list]--;
+}
+
+/* These give the position + 1 that went, of a list that is not empty. */
+VM_INLINE size_t quick_take_first(study_quick *q, unsigned list)
+{
+    size_t *w = &q->first[list];
+    while (q->lists[*w][list] == 0)
+        ++*w;
+    size_t at = *w * 64 + (size_t)__builtin_ctzll(q->lists[*w][list]);
+    quick_take(q, list, at);
+    return at;
+}
+
+VM_INLINE size_t quick_evict_first(study_quick *q, unsigned list)
+{
+    size_t at = quick_take_first(q, list);
+    uint32_t victim = q->run->refs->refs[at - 1] & STUDY_PAGE;
+    quick_evicted(q->run, victim, q->state && q->state[victim]);
+    if (q->state)
+        q->state[victim] = 0;
+    return at;
+}
+
+/* Room for a page that comes from B1, B2 or nowhere; the rules are in policy/arc.c. */
+VM_INLINE void quick_arc_miss(study_quick *q, unsigned from)
+{
+    const uint32_t *n = q->pages;
+    double b1 = n[QUICK_B1], b2 = n[QUICK_B2], target = q->target;
+    if (from == QUICK_B1)
+        target += b2 > b1 ? b2 / b1 : 1;
+    else if (from == QUICK_B2)
+        target -= b1 > b2 ? b1 / b2 : 1;
+    q->target = target = target < 0 ? 0 : target > q->room ? q->room : target;
+    if (q->used < q->room) {
+        q->used++;
+        return;
+    }
+    bool second = n[QUICK_T1] < target || (n[QUICK_T1] == target && from != QUICK_B2);
+    if (n[QUICK_T1] == 0 || (second && n[QUICK_T2] > 0))
+        quick_put(q, QUICK_B2, quick_evict_first(q, QUICK_T2));
+    else
+        quick_put(q, QUICK_B1, quick_evict_first(q, QUICK_T1));
+    if (from != QUICK_NOWHERE)
+        return;
+    while (n[QUICK_B1] && n[QUICK_T1] + (uint64_t)n[QUICK_B1] >= q->room)
+        quick_take_first(q, QUICK_B1);
+    while (n[QUICK_B2] && n[QUICK_B1] + (uint64_t)n[QUICK_B2] > q->room)
+        quick_take_first(q, QUICK_B2);
+}
+
+/* As in policy/twoq.c. A page that comes from A1out may be pushed out of it here. */
+VM_INLINE void quick_2q_miss(study_quick *q)
+{
+    const uint32_t *n = q->pages;
+    const double *share = q->choice.param; /* kin, kout */
+    if (q->used < q->room) {
+        q->used++;
+    } else if (n[QUICK_IN] > policy_share(share[0], q->room, 1) || n[QUICK_AM] == 0) {
+        quick_put(q, QUICK_OUT, quick_evict_first(q, QUICK_IN));
+        if (n[QUICK_OUT] > policy_share(share[1], q->room, 1))
+            quick_take_first(q, QUICK_OUT);
+    } else {
+        quick_evict_first(q, QUICK_AM);
+    }
+}
+
+VM_INLINE void quick_lists_to(study_quick *q, size_t until, bool two_queues)
+{
+    study_run *r = q->run;
+    const uint32_t *refs = r->refs->refs;
+    uint32_t *last = q->last;
+    for (size_t i = r->future.at; i < until; i++) {
+        uint32_t word = refs[i], page = word & STUDY_PAGE, at = last[page];
+        VM_PREFETCH(&last[refs[i + STUDY_AHEAD] & STUDY_PAGE]);
+        VM_PREFETCH(&q->lists[last[refs[i + STUDY_AHEAD / 4] & STUDY_PAGE] / 64]);
+        unsigned from = quick_list_of(q, at);
+        if (from >= QUICK_RESIDENT) {
+            quick_missed(r, page);
+            if (two_queues)
+                quick_2q_miss(q);
+            else
+                quick_arc_miss(q, from);
+        }
+        if (q->state)
+            q->state[page] |= quick_dirty(word, true);
+        if (two_queues && from == QUICK_IN)
+            continue;
+        if (from != QUICK_NOWHERE && quick_in(q, from, at))
+            quick_take(q, from, at);
+        quick_put(q, from == QUICK_NOWHERE ? QUICK_T1 : QUICK_T2, i + 1);
+        last[page] = (uint32_t)i + 1;
+    }
+}
+
+static void quick_arc(study_quick *q, size_t until) { quick_lists_to(q, until, false); }
+static void quick_2q(study_quick *q, size_t until) { quick_lists_to(q, until, true); }
 
 /* --- OPT ------------------------------------------------------------------------------ */
 
@@ -251,10 +405,9 @@ static void quick_opt(study_quick *q, size_t until)
 /* ----------------------------------------------------------------------------------------- */
 
 static const quick_row quick_rows[] = {
-    {&policy_fifo, quick_ring, quick_fifo},
-    {&policy_clock, quick_ring, quick_clock},
-    {&policy_lru, quick_queue, quick_lru},
-    {&policy_opt, quick_sets, quick_opt},
+    {&policy_fifo, quick_ring, quick_fifo}, {&policy_clock, quick_ring, quick_clock},
+    {&policy_lru, quick_queue, quick_lru},  {&policy_arc, quick_lists, quick_arc},
+    {&policy_2q, quick_lists, quick_2q},    {&policy_opt, quick_sets, quick_opt},
 };
 
 vm_status study_quick_new(study_run *r, const policy_choice *choice, uint32_t room,
@@ -273,7 +426,7 @@ vm_status study_quick_new(study_run *r, const policy_choice *choice, uint32_t ro
     q->row = row;
     q->run = r;
     q->room = room;
-    q->enter = row->cls == &policy_clock && choice->param[0] != 0 ? QUICK_REFERENCED : 0;
+    q->choice = *choice;
     vm_status s = row->init(q, e);
     if (s != VM_OK) {
         study_quick_free(q);
@@ -292,6 +445,7 @@ void study_quick_free(study_quick *q)
     host_free(host, q->state, pages);
     host_free(host, q->ring, q->room * sizeof *q->ring);
     host_free(host, q->last, pages * sizeof *q->last);
+    host_free(host, q->lists, quick_lists_size(q));
     host_free(host, q->arrival, pages * sizeof *q->arrival);
     bitset_free(&q->again, host);
     bitset_free(&q->done, host);

@@ -1,12 +1,13 @@
 /* quick.h: a shorter way to the same counts, for runs that keep no log and share one
  * pool of frames, under a policy that needs neither slots nor calls: FIFO, CLOCK,
- * LRU, OPT.
+ * LRU, ARC, 2Q, OPT.
  *
  * What is known of a page is one array, read ahead. FIFO and CLOCK keep a ring of
- * pages. LRU needs no order of its own: the reference string is its queue, in which
- * a page stands at its last reference. OPT keeps its sets of positions, and finds
- * pages in the string. Each gives every count as the policy's class would; specs
- * compare both ways.
+ * pages. The others need no order of their own, since positions in the reference
+ * string are one: LRU takes the string for its queue, in which a page stands at its
+ * last reference; the lists of ARC and 2Q, and OPT's, are sets of positions, a bit a
+ * reference each, and pages are found in the string. Each gives every count as the
+ * policy's class would; specs compare both ways.
  */
 #ifndef VM_STUDY_QUICK_H
 #define VM_STUDY_QUICK_H
