@@ -226,6 +226,14 @@ vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_confi
     return VM_OK;
 }
 
+vm_status heap_begin(heap *h, uint64_t n, vm_error *e)
+{
+    if (port_grow(&h->port, n))
+        return VM_OK;
+    *e = h->port.refused;
+    return h->port.refused.status;
+}
+
 void heap_close(heap *h)
 {
     if (!h)

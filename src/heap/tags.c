@@ -134,10 +134,9 @@ vm_status tags_init(heap *h, const tags_index *index, vm_error *e)
     t->first = align_up(h->port.base + tables + w, align);
     if (both)
         t->first += align_up(2 * w, align);
-    if (!port_grow(&h->port, t->first - h->port.base)) {
-        *e = h->port.refused;
-        return h->port.refused.status;
-    }
+    vm_status s = heap_begin(h, t->first - h->port.base, e);
+    if (s != VM_OK)
+        return s;
     if (both) { /* the prologue, a word of tags at each end */
         uint64_t size = align_up(2 * w, align);
         tags_set(t, t->first - size, size, TAG_USED, 0);
