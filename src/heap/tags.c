@@ -79,8 +79,14 @@ static uint64_t tags_free_before(tags *t, uint64_t a, uint64_t header, uint64_t 
     return footer & TAG_USED || *size < t->least || *size > a - t->first ? 0 : a - *size;
 }
 
-/* A free block that is not in the index: merge it with its free neighbours. The rover
- * must not stand inside of what comes out. */
+/* Next fit goes on at a block: not inside of one that others were merged into. */
+static void tags_keep_rover(tags *t, uint64_t a, uint64_t size)
+{
+    if (t->rover > a && t->rover < a + size)
+        t->rover = a;
+}
+
+/* A free block that is not in the index: merge it with its free neighbours. */
 static uint64_t tags_coalesce(tags *t, uint64_t a, uint64_t *size)
 {
     uint64_t header = tags_header(t, a), next = tags_header(t, a + *size), before_size = 0;
@@ -100,8 +106,7 @@ static uint64_t tags_coalesce(tags *t, uint64_t a, uint64_t *size)
     }
     if (*size != was)
         tags_set(t, a, *size, 0, tags_before(t, header));
-    if (t->rover > a && t->rover < a + *size)
-        t->rover = a;
+    tags_keep_rover(t, a, *size);
     return a;
 }
 
@@ -189,8 +194,7 @@ static void tags_coalesce_all(tags *t)
             continue;
         size = all;
         tags_set(t, a, size, 0, tags_before(t, header));
-        if (t->rover > a && t->rover < a + size)
-            t->rover = a;
+        tags_keep_rover(t, a, size);
         tags_insert(t, a, size);
         t->h.fuel = fuel; /* the index has used it, too */
     }
@@ -278,9 +282,8 @@ bool tags_resize(heap *h, uint64_t a, uint64_t n)
         if (next & TAG_USED || all + tags_size(next) < size)
             return false;
         tags_remove(t, a + all, tags_size(next));
-        if (t->rover == a + all)
-            t->rover = a;
         all += tags_size(next);
+        tags_keep_rover(t, a, all);
         t->h.n.coalesces++;
         tags_set(t, a, all, TAG_USED, tags_before(t, header));
         tags_tell(t, a + all, TAG_USED);
