@@ -49,10 +49,7 @@ static unsigned listed_class(const tags *t, uint64_t size)
 /* Does the block come before one of `size` at `a`, in a list of this order? */
 static bool listed_before(tags *t, uint64_t at, uint64_t a, uint64_t size)
 {
-    if (t->h.cfg.order == ORDER_ADDRESS)
-        return at < a;
-    uint64_t mine = tags_size(tags_header(t, at));
-    return mine < size || (mine == size && at < a);
+    return t->h.cfg.order == ORDER_ADDRESS ? at < a : tags_smaller(t, at, a, size);
 }
 
 static void listed_insert(tags *t, uint64_t a, uint64_t size)
