@@ -2,6 +2,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local compare = require("policies.compare")
+local workloads = require("study.workloads")
 
 local models = {}
 for _, family in ipairs({ "orders", "bits", "counts" }) do
@@ -44,15 +45,10 @@ end
 -- Strings whose faults and victims are known, in the study and in the machine.
 TestPoliciesInTextbooks = {}
 
-local function string_of(list)
-    local pages = {}
-    for page in list:gmatch("%d+") do pages[#pages + 1] = tonumber(page) end
-    return vmem.trace.pages(pages)
-end
-
 -- The pages that go, in order.
 local function victims(list, policy, n)
-    local run, out = vmem.paging.run({ trace = string_of(list), policy = policy, frames = n, log = true }), {}
+    local trace, out = vmem.trace.pages(workloads.text(list)), {}
+    local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true })
     for _, page in ipairs(run.log:victims()) do out[#out + 1] = page or nil end
     return table.concat(out, " "), run.misses
 end
@@ -115,9 +111,9 @@ function TestPoliciesInTextbooks:testRrip()
         local m <close> = vmem.machine({ paging = { enabled = false },
             cache = { l1 = { size = 4 * 64, ways = 4, policy = policy } } })
         local p, out = m:spawn(), {}
-        for line in ("1 2 2 1 11 12 13 14 1 2"):gmatch("%d+") do
+        for _, line in ipairs(workloads.text("1 2 2 1 11 12 13 14 1 2")) do
             local before = m:stats("cache.l1.misses")
-            p:load(tonumber(line) * 64)
+            p:load(line * 64)
             out[#out + 1] = m:stats("cache.l1.misses") > before and "-" or "+"
         end
         return table.concat(out)
