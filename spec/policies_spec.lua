@@ -29,8 +29,7 @@ TestPolicies = {}
 
 for name, make in pairs(models) do
     TestPolicies["test " .. name] = function()
-        local tries = { {} }
-        for _, params in ipairs(variants[name] or {}) do tries[#tries + 1] = params end
+        local tries = { {}, table.unpack(variants[name] or {}) }
         for kind, trace in pairs(compare.workloads(1500, 60, 7)) do
             for _, params in ipairs(tries) do
                 for _, n in ipairs({ 1, 3, 24, 40 }) do
@@ -156,8 +155,7 @@ for name in pairs(models) do
         for kind, trace in pairs(compare.workloads(300, 60, 3)) do
             if kind ~= "groups" then
                 for _, params in ipairs(tries) do
-                    local policy, n = { name }, 20
-                    for k, v in pairs(params) do policy[k] = v end
+                    local policy, n = compare.policy(name, params), 20
                     local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true, seed = 5 })
                     lu.assertEquals(machine_misses(trace, policy, n, 5), run.log:hits(), kind .. " " .. run.policy)
                 end
@@ -204,13 +202,11 @@ end
 
 for name, make in pairs(set_models) do
     TestPoliciesOfSets["test " .. name] = function()
-        local tries = { {} }
-        for _, params in ipairs(set_variants[name] or {}) do tries[#tries + 1] = params end
+        local tries = { {}, table.unpack(set_variants[name] or {}) }
         for kind, trace in pairs(compare.workloads(800, 4, 11)) do
             for _, params in ipairs(kind ~= "groups" and tries or {}) do
                 for _, shape in ipairs({ { 1, 4 }, { 2, 1 }, { 4, 8 }, { 16, 4 }, { 32, 3 } }) do
-                    local policy, sets, ways = { name }, shape[1], shape[2]
-                    for k, v in pairs(params) do policy[k] = v end
+                    local policy, sets, ways = compare.policy(name, params), shape[1], shape[2]
                     local refer, out = make(sets, ways, params, seed_of_l1(9)), {}
                     for _, addr in trace:each() do
                         local line = (addr - BASE) >> 6
