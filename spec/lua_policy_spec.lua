@@ -2,18 +2,19 @@
 -- their twins in C do. What they may do wrong is in policy_errors_spec.lua.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local rng = require("policies.rng")
 
 local policy = vmem.policy
 
 local samples = require("policy_samples")
-local fifo, lru, clock, aging, random = samples.fifo, samples.lru, samples.clock, samples.aging, samples.random
+local fifo, lru, clock, aging = samples.fifo, samples.lru, samples.clock, samples.aging
 local slow_clock, wsclock, nfu = samples.slow_clock, samples.wsclock, samples.nfu
 
 -- --- by hand, against twins in C ----------------------------------------------------------
 
 -- The same calls to both, and the same victims. Some slots are emptied, unless `full`.
 local function compare(a, b, slots, seed, steps, full)
-    local r = random(seed)
+    local r = rng(seed).below
     local x <close> = policy.open(a, { slots = slots, seed = 7 })
     local y <close> = policy.open(b, { slots = slots, seed = 7 })
     local where, held, free = {}, {}, {}
@@ -270,7 +271,7 @@ end
 
 -- The heap under a:least, against a scan.
 function TestLuaPolicyView.testLeast()
-    local r = random(11)
+    local r = rng(11).below
     local p = policy({ name = "least",
         init = function(self)
             self.a, self.born = self.slots:array(5), {}

@@ -1,37 +1,18 @@
 -- Paging without a machine: known strings, plain lists, the machine itself.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local compare = require("policies.compare")
+local orders = require("policies.orders")
+local rng = require("policies.rng")
+local workloads = require("study.workloads")
 
-local function pages(string)
-    local list = {}
-    for page in string:gmatch("%d+") do list[#list + 1] = tonumber(page) end
-    return vmem.trace.pages(list)
-end
+local function pages(string) return vmem.trace.pages(workloads.text(string)) end
 
 local BELADY = "1 2 3 4 1 2 5 1 2 3 4 5"
 local SILBERSCHATZ = "7 0 1 2 0 3 0 4 2 3 0 3 2 1 2 0 1 7 0 1"
 
 local function misses(string, policy, n)
     return vmem.paging.run({ trace = pages(string), policy = policy, frames = n }).misses
-end
-
--- A run of a policy with lists and tables: { hit = "+-...", victims = {...} } with
--- `order` deciding whose turn it is: the victim is the first of a list.
-local function plain(list, n, moves)
-    local order, hits, victims = {}, {}, {}
-    for i, page in ipairs(list) do
-        local at
-        for k, q in ipairs(order) do at = q == page and k or at end
-        hits[i], victims[i] = at and "+" or "-", false
-        if not at then
-            if #order == n then victims[i] = table.remove(order, 1) end
-            order[#order + 1] = page
-        elseif moves then
-            table.remove(order, at)
-            order[#order + 1] = page
-        end
-    end
-    return table.concat(hits), victims
 end
 
 -- OPT by looking ahead: the page whose next use is the farthest; of those without
@@ -93,20 +74,13 @@ function TestPagingRun:testAnAccessThatCrossesPages()
 end
 
 function TestPagingRun:testHitByHitAgainstLists()
-    local seed = 12345
     for n = 1, 12 do
-        local list = {}
-        for i = 1, 300 do
-            seed = (seed * 1103515245 + 12345) & 0x7fffffff
-            list[i] = (seed >> 16) % 16
+        local list = workloads.random(300, 16, n)
+        local trace = vmem.trace.pages(list)
+        for _, policy in ipairs({ "fifo", "lru" }) do
+            lu.assertNil(compare.differs(trace, policy, {}, orders[policy], n))
         end
-        for policy, moves in pairs({ fifo = false, lru = true }) do
-            local log = vmem.paging.run({ trace = vmem.trace.pages(list), frames = n, policy = policy, log = true }).log
-            local hits, victims = plain(list, n, moves)
-            lu.assertEquals(log:hits(), hits)
-            lu.assertEquals(log:victims(), victims)
-        end
-        local log = vmem.paging.run({ trace = vmem.trace.pages(list), frames = n, policy = "opt", log = true }).log
+        local log = vmem.paging.run({ trace = trace, frames = n, policy = "opt", log = true }).log
         local hits, victims = plain_opt(list, n)
         lu.assertEquals(log:hits(), hits)
         lu.assertEquals(log:victims(), victims)
@@ -157,10 +131,9 @@ end
 
 -- Local replacement is each process alone with its frames.
 function TestPagingRun:testLocalScope()
-    local lists, records, seed = { {}, {}, {} }, {}, 99
+    local lists, records, below = { {}, {}, {} }, {}, rng(99).below
     for i = 1, 2000 do
-        seed = (seed * 1103515245 + 12345) & 0x7fffffff
-        local k, page = (seed >> 8) % 3 + 1, (seed >> 16) % 12
+        local k, page = below(3) + 1, below(12)
         table.insert(lists[k], page)
         records[i] = { "load", page * 4096, 1, k }
     end
@@ -184,11 +157,7 @@ end
 -- The quicker ways count what the driven policies do, of each process, at every size.
 function TestPagingRun:testShortcutsChangeNothing()
     local seed = tonumber(os.getenv("SEED")) or 5
-    local next = seed
-    local function below(n)
-        next = (next * 1103515245 + 12345) & 0x7fffffff
-        return (next >> 8) % n
-    end
+    local below = rng(seed).below
     for round = 1, 25 do
         local most, processes, list = 1 + below(40), 1 + below(4), {}
         for i = 1, 1 + below(400) do

@@ -2,6 +2,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local compare = require("policies.compare")
+local workloads = require("study.workloads")
 
 local models = {}
 for _, family in ipairs({ "orders", "bits", "counts" }) do
@@ -28,8 +29,7 @@ TestPolicies = {}
 
 for name, make in pairs(models) do
     TestPolicies["test " .. name] = function()
-        local tries = { {} }
-        for _, params in ipairs(variants[name] or {}) do tries[#tries + 1] = params end
+        local tries = { {}, table.unpack(variants[name] or {}) }
         for kind, trace in pairs(compare.workloads(1500, 60, 7)) do
             for _, params in ipairs(tries) do
                 for _, n in ipairs({ 1, 3, 24, 40 }) do
@@ -44,15 +44,10 @@ end
 -- Strings whose faults and victims are known, in the study and in the machine.
 TestPoliciesInTextbooks = {}
 
-local function string_of(list)
-    local pages = {}
-    for page in list:gmatch("%d+") do pages[#pages + 1] = tonumber(page) end
-    return vmem.trace.pages(pages)
-end
-
 -- The pages that go, in order.
 local function victims(list, policy, n)
-    local run, out = vmem.paging.run({ trace = string_of(list), policy = policy, frames = n, log = true }), {}
+    local trace, out = vmem.trace.pages(workloads.text(list)), {}
+    local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true })
     for _, page in ipairs(run.log:victims()) do out[#out + 1] = page or nil end
     return table.concat(out, " "), run.misses
 end
@@ -115,9 +110,9 @@ function TestPoliciesInTextbooks:testRrip()
         local m <close> = vmem.machine({ paging = { enabled = false },
             cache = { l1 = { size = 4 * 64, ways = 4, policy = policy } } })
         local p, out = m:spawn(), {}
-        for line in ("1 2 2 1 11 12 13 14 1 2"):gmatch("%d+") do
+        for _, line in ipairs(workloads.text("1 2 2 1 11 12 13 14 1 2")) do
             local before = m:stats("cache.l1.misses")
-            p:load(tonumber(line) * 64)
+            p:load(line * 64)
             out[#out + 1] = m:stats("cache.l1.misses") > before and "-" or "+"
         end
         return table.concat(out)
@@ -160,8 +155,7 @@ for name in pairs(models) do
         for kind, trace in pairs(compare.workloads(300, 60, 3)) do
             if kind ~= "groups" then
                 for _, params in ipairs(tries) do
-                    local policy, n = { name }, 20
-                    for k, v in pairs(params) do policy[k] = v end
+                    local policy, n = compare.policy(name, params), 20
                     local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true, seed = 5 })
                     lu.assertEquals(machine_misses(trace, policy, n, 5), run.log:hits(), kind .. " " .. run.policy)
                 end
@@ -208,13 +202,11 @@ end
 
 for name, make in pairs(set_models) do
     TestPoliciesOfSets["test " .. name] = function()
-        local tries = { {} }
-        for _, params in ipairs(set_variants[name] or {}) do tries[#tries + 1] = params end
+        local tries = { {}, table.unpack(set_variants[name] or {}) }
         for kind, trace in pairs(compare.workloads(800, 4, 11)) do
             for _, params in ipairs(kind ~= "groups" and tries or {}) do
                 for _, shape in ipairs({ { 1, 4 }, { 2, 1 }, { 4, 8 }, { 16, 4 }, { 32, 3 } }) do
-                    local policy, sets, ways = { name }, shape[1], shape[2]
-                    for k, v in pairs(params) do policy[k] = v end
+                    local policy, sets, ways = compare.policy(name, params), shape[1], shape[2]
                     local refer, out = make(sets, ways, params, seed_of_l1(9)), {}
                     for _, addr in trace:each() do
                         local line = (addr - BASE) >> 6

@@ -3,6 +3,8 @@
 -- which the two differ is shortened before it is shown.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local compare = require("policies.compare")
+local rng = require("policies.rng")
 
 local LENGTH = tonumber(os.getenv("POLICY_REFS")) or 1200
 local SEED = 7
@@ -21,13 +23,6 @@ local rows = {
     { "linux", "linux", {}, { enter = 0, ratio = 3, history = 0.5 } },
     { "mglru", "mglru", {}, { enter = 0 } },
 }
-
-local function generator(seed)
-    return function(n)
-        seed = (seed * 6364136223846793005 + 1442695040888963407)
-        return (seed >> 33) % n
-    end
-end
 
 local workloads = {
     random = function(r, n) return r(2 * n + 3) end,
@@ -49,44 +44,15 @@ local function renumber(list)
 end
 
 local function string(name, n)
-    local r, list = generator(n * 31 + #name), {}
+    local r, list = rng(n * 31 + #name).below, {}
     for i = 1, LENGTH do list[i] = workloads[name](r, n, i) end
     return renumber(list)
 end
 
-local function choice(name, params)
-    local t = { name }
-    for k, v in pairs(params) do t[k] = v end
-    return t
-end
-
--- "+-..." and the list of victims (false: none) of either.
-local function study(row, params, n, list)
-    local log = vmem.paging.run({ trace = vmem.trace.pages(list), frames = n, policy = choice(row[1], params),
-        seed = SEED, log = true }).log
-    return log:hits(), log:victims()
-end
-
-local function oracle(row, params, n, list)
-    local access = require("policies." .. row[2])(n, params, SEED)
-    local hits, victims = {}, {}
-    for i, page in ipairs(list) do
-        local hit, victim = access(page)
-        hits[i], victims[i] = hit and "+" or "-", victim or false
-    end
-    return table.concat(hits), victims
-end
-
--- The first reference at which the two differ, and how.
+-- Where the two differ, and how; nil: nowhere.
 local function difference(row, params, n, list)
-    local hits, victims = study(row, params, n, list)
-    local want_hits, want_victims = oracle(row, params, n, list)
-    for i = 1, #list do
-        if hits:sub(i, i) ~= want_hits:sub(i, i) or victims[i] ~= want_victims[i] then
-            return i, ("it is a %s with victim %s, and should be a %s with %s"):format(hits:sub(i, i),
-                tostring(victims[i]), want_hits:sub(i, i), tostring(want_victims[i]))
-        end
-    end
+    local how, at = compare.differs(vmem.trace.pages(list), row[1], params, require("policies." .. row[2]), n, SEED)
+    return at, how
 end
 
 local function shrink(row, params, n, list)
@@ -105,14 +71,13 @@ local function shrink(row, params, n, list)
     return list
 end
 
-local function compare(row, params, n, list, what)
+local function check(row, params, n, list, what)
     if not difference(row, params, n, list) then return end
     local short = shrink(row, params, n, list)
-    local at, how = difference(row, params, n, short)
+    local _, how = difference(row, params, n, short)
     local given = {}
     for k, v in pairs(params) do given[#given + 1] = k .. "=" .. v end
-    lu.fail(("%s { %s }, %d frames, %s: at reference %d of %s %s"):format(row[1], table.concat(given, ", "), n, what,
-        at, table.concat(short, " "), how))
+    lu.fail(("{ %s }, %s, of %s: %s"):format(table.concat(given, ", "), what, table.concat(short, " "), how))
 end
 
 TestAdaptivePolicies = {}
@@ -121,7 +86,7 @@ for _, row in ipairs(rows) do
     TestAdaptivePolicies["test_" .. row[2]] = function()
         for i = 3, #row do
             for _, n in ipairs({ 1, 2, 3, 7, 24 }) do
-                for name in pairs(workloads) do compare(row, row[i], n, string(name, n), name) end
+                for name in pairs(workloads) do check(row, row[i], n, string(name, n), name) end
             end
         end
     end
@@ -140,7 +105,7 @@ function TestAdaptivePolicies:testTheMachineFaultsWhereTheStudyMisses()
             p:replay(t)
             lu.assertTrue(m:check())
             local r = vmem.paging.run({ trace = t, frames = n, seed = SEED,
-                policy = choice(row[1], { enter = enters[row[1]] }) })
+                policy = compare.policy(row[1], { enter = enters[row[1]] }) })
             lu.assertEquals({ row[1], n, m:stats("kernel.faults") }, { row[1], n, r.misses })
         end
     end

@@ -2,10 +2,11 @@
 -- goes on; and how long policies live.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local rng = require("policies.rng")
 
 local policy = vmem.policy
 local samples = require("policy_samples")
-local fifo, lru, clock, aging, random = samples.fifo, samples.lru, samples.clock, samples.aging, samples.random
+local fifo, lru, clock, aging = samples.fifo, samples.lru, samples.clock, samples.aging
 
 local function zipf(refs, pages)
     return vmem.paging.decode({ trace = vmem.trace.zipf({ refs = refs, pages = pages, alpha = 0.9, seed = 3 }) })
@@ -168,7 +169,7 @@ end
 
 -- Random failures, in all functions: the machine is whole after each, and no byte is lost.
 function TestLuaPolicyErrors.testAtRandom()
-    local r = random(77)
+    local r = rng(77).below
     local function some(f)
         return function(...)
             if r(30) == 0 then error("at random") end
@@ -298,7 +299,7 @@ function TestLuaPolicyLife.testProcessesComeAndGo()
 end
 
 function TestLuaPolicyLife.testSwitches()
-    local r = random(5)
+    local r = rng(5).below
     local list = { "lru", clock, "fifo", lru, fifo, "2q", aging, policy.wrap("lru", { filter = function(_, slot)
         return slot % 3 > 0
     end }) }

@@ -2,6 +2,8 @@
 -- in frames, TLB sets and cache sets.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local orders = require("policies.orders")
+local workloads = require("study.workloads")
 
 -- A machine with n frames for pages, and the pages of a string of references that
 -- are in frames after each.
@@ -78,32 +80,15 @@ function TestPolicyFrames:testWithoutYoungFlushTheTlbHidesReferences()
 end
 
 function TestPolicyFrames:testStringsAgainstPlainLists()
-    local function plain(moves, n, string)
-        local list, count = {}, 0
-        for page in string:gmatch("%d+") do
-            local at
-            for i, q in ipairs(list) do at = q == page and i or at end
-            if not at then
-                count = count + 1
-                if #list == n then table.remove(list, 1) end
-                list[#list + 1] = page
-            elseif moves then
-                table.remove(list, at)
-                list[#list + 1] = page
-            end
-        end
-        return count
-    end
-    local seed = 12345
     for n = 1, 12 do
-        local t = {}
-        for i = 1, 300 do
-            seed = (seed * 1103515245 + 12345) & 0x7fffffff
-            t[i] = (seed >> 16) % 16
+        local list = workloads.random(300, 16, n)
+        for _, policy in ipairs({ "fifo", "lru" }) do
+            local refer, want = orders[policy](n), 0
+            for _, page in ipairs(list) do
+                if not refer(page) then want = want + 1 end
+            end
+            lu.assertEquals(faults(policy, n, table.concat(list, " ")), want)
         end
-        local string = table.concat(t, " ")
-        lu.assertEquals(faults("fifo", n, string), plain(false, n, string))
-        lu.assertEquals(faults("lru", n, string), plain(true, n, string))
     end
 end
 

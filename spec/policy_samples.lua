@@ -1,4 +1,4 @@
--- Policies in Lua, twins of some in C, and a generator of numbers: for specs.
+-- Policies in Lua, twins of some in C: for specs.
 local policy = require("vmem").policy
 local samples = {}
 
@@ -129,13 +129,5 @@ samples.nfu = policy({
         return (self.counts:least())
     end,
 })
-
-function samples.random(seed)
-    local state = seed
-    return function(n)
-        state = state * 6364136223846793005 + 1442695040888963407
-        return (state >> 33) % n
-    end
-end
 
 return samples

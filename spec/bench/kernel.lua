@@ -6,21 +6,9 @@
 ---     make bench SPEC=--kernel          half a minute, 2 GiB of host memory
 
 local vmem = require "vmem"
+local clock = require "clock"
+local median, timed = clock.median, clock.seconds
 local PAGE = 4096
-
-local function median(f)
-  local times = {}
-  for i = 1, 3 do times[i] = f() end
-  table.sort(times)
-  return times[2]
-end
-
-local function timed(f)
-  collectgarbage()
-  local t0 = os.clock()
-  f()
-  return os.clock() - t0
-end
 
 local function row(name, value, unit, note)
   print(("%-44s %10.2f %-8s %s"):format(name, value, unit, note or ""))

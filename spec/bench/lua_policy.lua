@@ -6,6 +6,7 @@
 
 local vmem = require "vmem"
 local policy = vmem.policy
+local seconds = require("clock").seconds
 local folder = debug.getinfo(1, "S").source:match "^@(.*)bench/lua_policy%.lua$" or "./"
 local samples = dofile(folder .. "policy_samples.lua")
 
@@ -32,10 +33,7 @@ local function medians(f, g)
   local a, b = {}, {}
   for i = 1, 3 do
     for _, x in ipairs { { a, f }, { b, g } } do
-      collectgarbage()
-      local t0 = os.clock()
-      x[2]()
-      x[1][i] = os.clock() - t0
+      x[1][i] = seconds(x[2])
     end
   end
   table.sort(a)

@@ -15,20 +15,10 @@
 local vmem = require "vmem"
 local core = require "vmem.core"
 local folder = debug.getinfo(1, "S").source:match("^@(.*)spec/bench/run%.lua$") or "./"
+package.path = folder .. "spec/bench/?.lua;" .. package.path
+local clock = require "clock"
 local recorded = folder .. "examples/traces/sort.vmt"
 local million = 1000000
-
-local function median(f)
-  local times = {}
-  for i = 1, 3 do
-    collectgarbage()
-    local t0 = os.clock()
-    f()
-    times[i] = os.clock() - t0
-  end
-  table.sort(times)
-  return times[2]
-end
 
 -- The machine of the targets: 64 entries in the L1 TLB, 1,536 in the second, LRU.
 local function machine(options)
@@ -58,7 +48,7 @@ local function target(v) return v and ("%d"):format(v) or "-" end
 --- Records a second, in millions, of `times` passes by `pass(trace)`.
 local function rate(t, times, pass)
   local count
-  local seconds = median(function()
+  local seconds = clock.median_seconds(function()
     count = 0
     for _ = 1, times do count = count + pass(t) end
   end)
@@ -139,7 +129,7 @@ local function single()
   local p = m:spawn { name = "single" }
   local a = assert(p:mmap { length = "1MiB" })
   local load, n = p:bind("load"), 2 * million
-  local function each(f) return median(f) / n * 1e9 end
+  local function each(f) return clock.median_seconds(f) / n * 1e9 end
   local loop = each(function() for _ = 1, n do end end)
   local same <close> = vmem.trace.sequential { refs = million, bytes = 64 }:copy()
   local own = 1000 / through(same, 4, {}) + loop -- what the model takes, without Lua
@@ -149,30 +139,24 @@ local function single()
     "30 or less")
   local pages = 32768
   local touch <close> = vmem.trace.strided { refs = pages, stride = 4096, bytes = pages * 4096, stores = 1 }:copy()
-  local seconds = {}
-  for i = 1, 3 do -- a new machine each time, whose making is not counted
+  local seconds = clock.median(function() -- a new machine each time, whose making is not counted
     local f <close> = machine {}
     local q = f:spawn { name = "faults" }
-    local t0 = os.clock()
-    q:replay(touch)
-    seconds[i] = os.clock() - t0
+    local time = clock.seconds(function() q:replay(touch) end)
     assert(f:stats("kernel.minor_faults") >= pages)
-  end
-  table.sort(seconds)
-  row("first touches of pages", pages / seconds[2] / million, "million page faults a second")
+    return time
+  end)
+  row("first touches of pages", pages / seconds / million, "million page faults a second")
 end
 
 --- Wall seconds of a command whose output is thrown away; raises if it fails.
 local function wall(command)
-  local times = {}
-  for i = 1, 3 do
+  return clock.median(function()
     local pipe = assert(io.popen("date +%s.%N; " .. command .. " >/dev/null 2>&1 || echo failed; date +%s.%N"))
     local t0, t1 = pipe:read("n", "n")
     pipe:close()
-    times[i] = (t1 or error(command .. " failed")) - t0
-  end
-  table.sort(times)
-  return times[2]
+    return (t1 or error(command .. " failed")) - t0
+  end)
 end
 
 local function written(text)

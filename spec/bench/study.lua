@@ -8,20 +8,9 @@
 
 local vmem = require "vmem"
 local core = require "vmem.core"
+local median = require("clock").median_seconds
 local paging = vmem.paging
 local million = 1000000
-
-local function median(f)
-  local times = {}
-  for i = 1, 3 do
-    collectgarbage()
-    local t0 = os.clock()
-    f()
-    times[i] = os.clock() - t0
-  end
-  table.sort(times)
-  return times[2]
-end
 
 -- Millions of references a second.
 local wanted = { fifo = 200, clock = 150, lru = 100, sieve = 70, arc = 60, ["2q"] = 45, opt = 70 }

@@ -41,12 +41,19 @@ local function references(trace)
     return pages, writes
 end
 
--- Run `name` with `params` in n frames; nil, or where it first differs from the model.
--- `seed`: of the policy's random numbers, which the model draws as well.
-function compare.differs(trace, name, params, model, n, seed)
+-- A policy with parameters, as a study or a machine takes it.
+function compare.policy(name, params)
     local policy = { name }
     for k, v in pairs(params) do policy[k] = v end
-    local run = vmem.paging.run({ trace = trace, policy = policy, frames = n, log = true, seed = seed })
+    return policy
+end
+
+-- Run `name` with `params` in n frames; nil, or where it first differs from the model, as
+-- a text and as the reference's number. `seed`: of the policy's random numbers, which the
+-- model draws as well.
+function compare.differs(trace, name, params, model, n, seed)
+    local run = vmem.paging.run({ trace = trace, policy = compare.policy(name, params), frames = n, log = true,
+        seed = seed })
     local hits, victims = run.log:hits(), run.log:victims()
     local refer = model(n, params, seed)
     local pages, writes = references(trace)
@@ -55,7 +62,7 @@ function compare.differs(trace, name, params, model, n, seed)
         local hit, victim = refer(page, writes[i])
         if hit ~= (hits:byte(i) == 43) or (victim or false) ~= victims[i] then
             return ("%s in %d frames, reference %d (page %d): %s, gone %s; the model says %s, gone %s"):format(
-                name, n, i, page, hits:sub(i, i), victims[i], hit and "+" or "-", victim)
+                name, n, i, page, hits:sub(i, i), victims[i], hit and "+" or "-", victim), i
         end
     end
 end

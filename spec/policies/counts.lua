@@ -4,6 +4,15 @@ local rng = require("policies.rng")
 
 local counts = {}
 
+-- The place in a list of the page that goes before all others.
+local function first_of(pages, before)
+    local at = 1
+    for i = 2, #pages do
+        if before(pages[i], pages[at]) then at = i end
+    end
+    return at
+end
+
 function counts.lfu(n, params, seed)
     local pages, count, first, last, lot, now = {}, {}, {}, {}, {}, 0
     local draw = rng(seed)
@@ -26,11 +35,9 @@ function counts.lfu(n, params, seed)
         end
         local at, victim = #pages + 1, nil
         if #pages == n then
-            at = 1
-            for i = 2, n do
-                local a, b = pages[i], pages[at]
-                if count[a] < count[b] or count[a] == count[b] and better(a, b) then at = i end
-            end
+            at = first_of(pages, function(a, b)
+                return count[a] < count[b] or count[a] == count[b] and better(a, b)
+            end)
             victim = pages[at]
             count[victim] = nil
         end
@@ -55,11 +62,9 @@ function counts.lfuda(n)
         end
         local at, victim = #pages + 1, nil
         if #pages == n then
-            at = 1
-            for i = 2, n do
-                local a, b = pages[i], pages[at]
-                if priority[a] < priority[b] or priority[a] == priority[b] and last[a] < last[b] then at = i end
-            end
+            at = first_of(pages, function(a, b)
+                return priority[a] < priority[b] or priority[a] == priority[b] and last[a] < last[b]
+            end)
             victim = pages[at]
             age, hits[victim] = priority[victim], nil
         end

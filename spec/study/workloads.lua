@@ -11,6 +11,13 @@ local function generator(seed)
     end
 end
 
+--- The pages of a text: "7 0 1 2 0 3".
+function workloads.text(text)
+    local list = {}
+    for page in text:gmatch("%d+") do list[#list + 1] = tonumber(page) end
+    return list
+end
+
 function workloads.random(refs, pages, seed)
     local below, list = generator(seed), {}
     for i = 1, refs do list[i] = below(pages) end

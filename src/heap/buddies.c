@@ -165,12 +165,10 @@ static vm_status buddies_init(heap *h, vm_error *e)
     b->root = 1;
     while (b->root + 1 < b->orders && b->size[b->root] < (uint64_t)h->cfg.chunk)
         b->root++;
-    if (!port_grow(&h->port, b->arena - h->port.base + b->size[b->root])) {
-        *e = h->port.refused;
-        return h->port.refused.status;
-    }
-    buddies_insert(b, b->arena, b->root, 0);
-    return VM_OK;
+    vm_status s = heap_begin(h, b->arena - h->port.base + b->size[b->root], e);
+    if (s == VM_OK)
+        buddies_insert(b, b->arena, b->root, 0);
+    return s;
 }
 
 /* --- calls -------------------------------------------------------------------------- */

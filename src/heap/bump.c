@@ -20,10 +20,7 @@ static vm_status bump_init(heap *h, vm_error *e)
     bump *b = (bump *)h;
     const uint64_t w = (uint64_t)h->cfg.word;
     b->first = b->next = align_up(h->port.base + w, (uint64_t)h->cfg.align);
-    if (port_grow(&h->port, b->first - h->port.base))
-        return VM_OK;
-    *e = h->port.refused;
-    return h->port.refused.status;
+    return heap_begin(h, b->first - h->port.base, e);
 }
 
 /* Up to `top`, by chunks. */

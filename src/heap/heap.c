@@ -226,6 +226,14 @@ vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_confi
     return VM_OK;
 }
 
+vm_status heap_begin(heap *h, uint64_t n, vm_error *e)
+{
+    if (port_grow(&h->port, n))
+        return VM_OK;
+    *e = h->port.refused;
+    return h->port.refused.status;
+}
+
 void heap_close(heap *h)
 {
     if (!h)
@@ -261,6 +269,16 @@ static vm_status heap_got(heap *h, const heap_meter *at, uint64_t n, uint64_t a,
     return VM_OK;
 }
 
+/* More than the heap may ever have is refused at once: sums with what a block needs
+ * besides do not wrap. */
+static bool heap_within(heap *h, uint64_t n)
+{
+    if (n <= h->port.limit)
+        return true;
+    vm_fail(&h->port.refused, VM_REFUSED, "the limit is %llu", (unsigned long long)h->port.limit);
+    return false;
+}
+
 vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
 {
     heap_meter at;
@@ -269,11 +287,7 @@ vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
     if (s != VM_OK || n == 0)
         return s;
     h->n.mallocs++;
-    /* More than the heap may ever have: sums with what a block needs besides do not wrap. */
-    if (n > h->port.limit)
-        vm_fail(&h->port.refused, VM_REFUSED, "the limit is %llu",
-                (unsigned long long)h->port.limit);
-    else
+    if (heap_within(h, n))
         *a = h->cls->malloc(h, n);
     s = heap_got(h, &at, n, *a, e);
     heap_note_peak(h);
@@ -310,10 +324,7 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
     if (s != VM_OK || n == 0)
         return s;
     h->n.mallocs++;
-    if (n > h->port.limit || align > h->port.limit)
-        vm_fail(&h->port.refused, VM_REFUSED, "the limit is %llu",
-                (unsigned long long)h->port.limit);
-    else
+    if (heap_within(h, n) && heap_within(h, align))
         *a = h->cls->memalign(h, align, n);
     s = heap_got(h, &at, n, *a, e);
     heap_note_peak(h);
@@ -351,20 +362,16 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
     if (s != VM_OK)
         return s;
     h->n.reallocs++;
-    uint64_t new = 0;
-    if (n > h->port.limit) {
-        vm_fail(&h->port.refused, VM_REFUSED, "the limit is %llu",
-                (unsigned long long)h->port.limit);
-    } else if (h->cls->resize && h->cls->resize(h, old, n)) {
+    const bool within = heap_within(h, n);
+    if (within && h->cls->resize && h->cls->resize(h, old, n)) {
         h->n.in_place++;
         heap_leave(h, old);
         heap_enter(h, old, n);
         heap_note_peak(h);
         *a = old;
         return heap_done(h, &at, e);
-    } else {
-        new = h->cls->malloc(h, n);
     }
+    uint64_t new = within ? h->cls->malloc(h, n) : 0;
     s = heap_got(h, &at, n, new, e);
     if (s != VM_OK)
         return s;

@@ -161,6 +161,8 @@ vm_status heap_done(heap *h, const heap_meter *at, vm_error *e);
 /* One more step of a walk, counted in `n`; false: no sound heap is so long, or the port
  * has failed. */
 bool heap_step(heap *h, uint64_t *n);
+/* init's growth: `n` bytes more, or why not. */
+vm_status heap_begin(heap *h, uint64_t n, vm_error *e);
 bool heap_says(heap_wrong *w, uint64_t addr, const char *fmt, ...) VM_PRINTF(3, 4); /* false */
 
 VM_INLINE uint64_t heap_get(heap *h, uint64_t a)

@@ -22,7 +22,7 @@ enum { LISTED_HEAD, LISTED_TAIL };
 
 static uint64_t listed_end(tags *t, unsigned c, unsigned which)
 {
-    if (t->h.cfg.classes <= 1)
+    if (!t->h.cfg.classes)
         return which == LISTED_HEAD ? t->head : t->tail;
     return heap_link(&t->h, t->h.port.base + (2 * c + which) * tags_word(t));
 }
@@ -31,15 +31,21 @@ static void listed_set_end(tags *t, unsigned c, unsigned which, uint64_t a)
 {
     if (which == LISTED_TAIL && t->h.cfg.order != ORDER_FIFO)
         return;
-    if (t->h.cfg.classes <= 1)
+    if (!t->h.cfg.classes)
         *(which == LISTED_HEAD ? &t->head : &t->tail) = a;
     else
         heap_set_link(&t->h, t->h.port.base + (2 * c + which) * tags_word(t), a);
 }
 
+/* The last class: 0, the only one, if the allocator has no such option. */
+static unsigned listed_last(const tags *t)
+{
+    return t->h.cfg.classes ? (unsigned)t->h.cfg.classes - 1 : 0;
+}
+
 static unsigned listed_class(const tags *t, uint64_t size)
 {
-    unsigned last = t->h.cfg.classes > 1 ? (unsigned)t->h.cfg.classes - 1 : 0;
+    const unsigned last = listed_last(t);
     if (last == 0 || size < t->least)
         return 0;
     unsigned c = log2_floor(size / t->least);
@@ -49,10 +55,7 @@ static unsigned listed_class(const tags *t, uint64_t size)
 /* Does the block come before one of `size` at `a`, in a list of this order? */
 static bool listed_before(tags *t, uint64_t at, uint64_t a, uint64_t size)
 {
-    if (t->h.cfg.order == ORDER_ADDRESS)
-        return at < a;
-    uint64_t mine = tags_size(tags_header(t, at));
-    return mine < size || (mine == size && at < a);
+    return t->h.cfg.order == ORDER_ADDRESS ? at < a : tags_smaller(t, at, a, size);
 }
 
 static void listed_insert(tags *t, uint64_t a, uint64_t size)
@@ -124,8 +127,7 @@ static uint64_t listed_search(tags *t, unsigned c, uint64_t want)
 
 static uint64_t listed_find(tags *t, uint64_t want)
 {
-    const unsigned least = listed_class(t, want);
-    const unsigned last = t->h.cfg.classes > 1 ? (unsigned)t->h.cfg.classes - 1 : 0;
+    const unsigned least = listed_class(t, want), last = listed_last(t);
     tags_begin(t);
     for (unsigned i = least; i <= last; i++) {
         uint64_t a = listed_search(t, t->h.cfg.fit == FIT_WORST ? last - (i - least) : i, want);
@@ -137,7 +139,7 @@ static uint64_t listed_find(tags *t, uint64_t want)
 
 static uint64_t listed_tables(const tags *t)
 {
-    return t->h.cfg.classes > 1 ? 2 * (uint64_t)t->h.cfg.classes * tags_word(t) : 0;
+    return 2 * (uint64_t)t->h.cfg.classes * tags_word(t);
 }
 
 static bool listed_check_one(tags *t, heap_wrong *wrong, unsigned c, uint64_t *members)
@@ -166,7 +168,7 @@ static bool listed_check_one(tags *t, heap_wrong *wrong, unsigned c, uint64_t *m
 static bool listed_check(tags *t, heap_wrong *wrong, uint64_t *members)
 {
     tags_begin(t);
-    for (unsigned c = 0; c == 0 || (int64_t)c < t->h.cfg.classes; c++)
+    for (unsigned c = 0; c <= listed_last(t); c++)
         if (!listed_check_one(t, wrong, c, members))
             return false;
     return true;

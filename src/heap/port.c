@@ -87,7 +87,7 @@ uint64_t port_grow(heap_port *t, uint64_t n)
 uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
 {
     uint8_t b[8] = {0};
-    uint64_t x = 0, pa;
+    uint64_t pa;
     if (t->status != VM_OK)
         return 0;
     if (!t->m) {
@@ -107,9 +107,7 @@ uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
         if (t->status != VM_OK)
             return 0;
     }
-    for (unsigned i = n; i-- > 0;)
-        x = x << 8 | b[i];
-    return x;
+    return dram_load(b, n);
 }
 
 void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
@@ -126,8 +124,7 @@ void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
         dram_put(&t->m->hw.mem, pa, n, x);
         return;
     }
-    for (unsigned i = 0; i < n; i++)
-        b[i] = (uint8_t)(x >> 8 * i);
+    dram_store(b, n, x);
     t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
 }
 

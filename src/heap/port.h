@@ -58,45 +58,18 @@ void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n);
 VM_INLINE uint64_t port_get(heap_port *t, uint64_t a, unsigned n)
 {
     t->loads++;
-    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n)) {
-        const uint8_t *b = t->bytes + (a - t->base);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        uint64_t x;
-        uint32_t y;
-        if (n == 8) {
-            memcpy(&x, b, 8);
-            return x;
-        }
-        memcpy(&y, b, 4);
-        return y;
-#else
-        uint64_t x = 0;
-        for (unsigned i = n; i-- > 0;)
-            x = x << 8 | b[i];
-        return x;
-#endif
-    }
+    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n))
+        return dram_load(t->bytes + (a - t->base), n);
     return port_load(t, a, n);
 }
 
 VM_INLINE void port_put(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
     t->stores++;
-    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n)) {
-        uint8_t *b = t->bytes + (a - t->base);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-        uint32_t y = (uint32_t)x;
-        if (n == 8)
-            memcpy(b, &x, 8);
-        else
-            memcpy(b, &y, 4);
-#else
-        for (unsigned i = 0; i < n; i++)
-            b[i] = (uint8_t)(x >> 8 * i);
-#endif
-        return;
-    }
-    port_store(t, a, x, n);
+    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n))
+        dram_store(t->bytes + (a - t->base), n, x);
+    else
+        port_store(t, a, x, n);
 }
 
 /* n bytes, multiples of 4 as all addresses: copied upwards, or made zero, by words of 8. */

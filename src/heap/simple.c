@@ -35,10 +35,7 @@ static vm_status simple_init(heap *h, vm_error *e)
                        "heap simple: chunk is %llu, but takes a power of two, from twice align",
                        (unsigned long long)s->chunk);
     s->arena = align_up(h->port.base + SIMPLE_CLASSES * w, align);
-    if (port_grow(&h->port, s->arena - h->port.base))
-        return VM_OK;
-    *e = h->port.refused;
-    return h->port.refused.status;
+    return heap_begin(h, s->arena - h->port.base, e);
 }
 
 static uint64_t simple_head(const simple *s, unsigned c)

@@ -10,6 +10,12 @@ const char *const tags_reallocs[] = {"copy", "place", NULL};
 
 static bool tags_is(const tags *t, int64_t kind) { return t->h.cfg.tags == kind; }
 
+/* Bytes of the prologue: a word of tags at each end. */
+static uint64_t tags_prologue(const tags *t)
+{
+    return tags_is(t, TAGS_BOTH) ? align_up(2 * tags_word(t), (uint64_t)t->h.cfg.align) : 0;
+}
+
 /* The tags of a block: `before` is its PREV, which stays what it is. */
 static void tags_set(tags *t, uint64_t a, uint64_t size, unsigned used, unsigned before)
 {
@@ -73,8 +79,14 @@ static uint64_t tags_free_before(tags *t, uint64_t a, uint64_t header, uint64_t 
     return footer & TAG_USED || *size < t->least || *size > a - t->first ? 0 : a - *size;
 }
 
-/* A free block that is not in the index: merge it with its free neighbours. The rover
- * must not stand inside of what comes out. */
+/* Next fit goes on at a block: not inside of one that others were merged into. */
+static void tags_keep_rover(tags *t, uint64_t a, uint64_t size)
+{
+    if (t->rover > a && t->rover < a + size)
+        t->rover = a;
+}
+
+/* A free block that is not in the index: merge it with its free neighbours. */
 static uint64_t tags_coalesce(tags *t, uint64_t a, uint64_t *size)
 {
     uint64_t header = tags_header(t, a), next = tags_header(t, a + *size), before_size = 0;
@@ -94,8 +106,7 @@ static uint64_t tags_coalesce(tags *t, uint64_t a, uint64_t *size)
     }
     if (*size != was)
         tags_set(t, a, *size, 0, tags_before(t, header));
-    if (t->rover > a && t->rover < a + *size)
-        t->rover = a;
+    tags_keep_rover(t, a, *size);
     return a;
 }
 
@@ -131,19 +142,15 @@ vm_status tags_init(heap *h, const tags_index *index, vm_error *e)
     t->split = align_up((uint64_t)h->cfg.split, align);
     t->split = t->split > t->least ? t->split : t->least;
     const uint64_t tables = index->tables ? index->tables(t) : 0;
-    t->first = align_up(h->port.base + tables + w, align);
-    if (both)
-        t->first += align_up(2 * w, align);
-    if (!port_grow(&h->port, t->first - h->port.base)) {
-        *e = h->port.refused;
-        return h->port.refused.status;
-    }
-    if (both) { /* the prologue, a word of tags at each end */
-        uint64_t size = align_up(2 * w, align);
-        tags_set(t, t->first - size, size, TAG_USED, 0);
-    }
+    const uint64_t prologue = tags_prologue(t);
+    t->first = align_up(h->port.base + tables + w, align) + prologue;
+    vm_status s = heap_begin(h, t->first - h->port.base, e);
+    if (s != VM_OK)
+        return s;
+    t->rover = t->first - prologue;
+    if (prologue)
+        tags_set(t, t->rover, prologue, TAG_USED, 0);
     heap_put(h, t->first - w, TAG_USED | (h->cfg.tags == TAGS_FREE ? TAG_PREV : 0));
-    t->rover = both ? t->first - align_up(2 * w, align) : t->first;
     uint64_t chunk = align_up((uint64_t)h->cfg.chunk, align);
     if (chunk && !tags_extend(t, chunk < t->least ? t->least : chunk)) {
         *e = h->port.refused;
@@ -187,8 +194,7 @@ static void tags_coalesce_all(tags *t)
             continue;
         size = all;
         tags_set(t, a, size, 0, tags_before(t, header));
-        if (t->rover > a && t->rover < a + size)
-            t->rover = a;
+        tags_keep_rover(t, a, size);
         tags_insert(t, a, size);
         t->h.fuel = fuel; /* the index has used it, too */
     }
@@ -276,9 +282,8 @@ bool tags_resize(heap *h, uint64_t a, uint64_t n)
         if (next & TAG_USED || all + tags_size(next) < size)
             return false;
         tags_remove(t, a + all, tags_size(next));
-        if (t->rover == a + all)
-            t->rover = a;
         all += tags_size(next);
+        tags_keep_rover(t, a, all);
         t->h.n.coalesces++;
         tags_set(t, a, all, TAG_USED, tags_before(t, header));
         tags_tell(t, a + all, TAG_USED);
@@ -369,11 +374,9 @@ bool tags_check(heap *h, heap_wrong *wrong)
     tags *t = (tags *)h;
     uint64_t a = t->first, free = 0, members = 0, seen = 0;
     bool used = true;
-    if (h->cfg.tags == TAGS_BOTH) {
-        uint64_t size = align_up(2 * tags_word(t), (uint64_t)h->cfg.align), at = a - size;
-        if (tags_header(t, at) != (size | TAG_USED))
-            return heap_says(wrong, at - tags_word(t), "the prologue is damaged");
-    }
+    const uint64_t prologue = tags_prologue(t);
+    if (prologue && tags_header(t, a - prologue) != (prologue | TAG_USED))
+        return heap_says(wrong, a - prologue - tags_word(t), "the prologue is damaged");
     for (tags_begin(t); a != h->port.top; a += tags_size(tags_header(t, a))) {
         if (!heap_step(h, &seen) || !tags_check_header(t, wrong, a, used))
             return false;

@@ -70,6 +70,12 @@ bool tags_check(heap *h, heap_wrong *wrong);
 VM_INLINE uint64_t tags_word(const tags *t) { return (uint64_t)t->h.cfg.word; }
 VM_INLINE uint64_t tags_header(tags *t, uint64_t a) { return heap_get(&t->h, a - tags_word(t)); }
 VM_INLINE uint64_t tags_size(uint64_t header) { return header & ~UINT64_C(3); }
+/* By size and then by address: does the block at `at` come before one of `size` at a? */
+VM_INLINE bool tags_smaller(tags *t, uint64_t at, uint64_t a, uint64_t size)
+{
+    uint64_t mine = tags_size(tags_header(t, at));
+    return mine < size || (mine == size && at < a);
+}
 /* Begin a walk: no list of a sound heap has more members. */
 VM_INLINE void tags_begin(tags *t) { t->h.fuel = (t->h.port.top - t->h.port.base) / t->least + 2; }
 bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a); /* is it a free block? */

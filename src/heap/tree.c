@@ -35,13 +35,6 @@ static bool tree_above(const tags *t, uint64_t a, uint64_t b)
     return (a - t->h.port.base) * odd > (b - t->h.port.base) * odd;
 }
 
-/* Does the block at `at` come before one of `size` at a? */
-static bool tree_before(tags *t, uint64_t at, uint64_t a, uint64_t size)
-{
-    uint64_t mine = tags_size(tags_header(t, at));
-    return mine < size || (mine == size && at < a);
-}
-
 static void tree_insert(tags *t, uint64_t a, uint64_t size)
 {
     const uint64_t w = tags_word(t);
@@ -50,11 +43,11 @@ static void tree_insert(tags *t, uint64_t a, uint64_t size)
     while ((at = tree_link(t, where)) && tree_above(t, at, a)) {
         if (!heap_step(&t->h, &t->h.n.steps))
             return;
-        where = tree_before(t, at, a, size) ? at + w : at;
+        where = tags_smaller(t, at, a, size) ? at + w : at;
     }
     tree_set_link(t, where, a);
     while (at && heap_step(&t->h, &t->h.n.steps)) { /* what is below a now, cut in two */
-        if (tree_before(t, at, a, size)) {
+        if (tags_smaller(t, at, a, size)) {
             tree_set_link(t, left, at);
             left = at + w;
             at = heap_link(&t->h, at + w);
@@ -82,7 +75,7 @@ static void tree_remove(tags *t, uint64_t a, uint64_t size)
         }
         if (!heap_step(&t->h, &t->h.n.steps))
             return;
-        where = tree_before(t, at, a, size) ? at + w : at;
+        where = tags_smaller(t, at, a, size) ? at + w : at;
     }
     uint64_t left = heap_link(&t->h, a), right = heap_link(&t->h, a + w);
     while (left && right && heap_step(&t->h, &t->h.n.steps)) { /* merged */
@@ -105,7 +98,7 @@ static uint64_t tree_first(tags *t, uint64_t low, uint64_t size, uint64_t *steps
     uint64_t found = 0;
     tags_begin(t);
     for (uint64_t at = t->head; at && heap_step(&t->h, steps);) {
-        if (tree_before(t, at, low, size)) {
+        if (tags_smaller(t, at, low, size)) {
             at = heap_link(&t->h, at + tags_word(t));
         } else {
             found = at;
