@@ -35,17 +35,9 @@ static vm_status half_take(kernel *k, uint64_t n, uint64_t *ppn, vm_error *e)
 
 void half_give(kernel *k, uint64_t ppn, uint64_t n)
 {
-    unsigned bits = k->hw->g.page_bits;
-    dram_clear(&k->hw->mem, ppn << bits, n << bits);
-    frames_give(&k->frames, ppn, n);
-    if (ppn + n <= k->boot.low >> bits && ppn + n > k->boot.hint)
+    page_give_back(k, ppn, n);
+    if (ppn + n <= k->boot.low >> k->hw->g.page_bits && ppn + n > k->boot.hint)
         k->boot.hint = ppn + n;
-}
-
-uint64_t half_table_frames(const kernel *k, unsigned level)
-{
-    const pt_geometry *g = &k->hw->g;
-    return align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
 }
 
 /* An entry that names a table of the supervisor's. */
@@ -95,7 +87,7 @@ vm_status half_write(kernel *k, uint64_t va, unsigned level, uint64_t pa, uint64
 
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e)
 {
-    uint64_t n = half_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
+    uint64_t n = kernel_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
     vm_status st = half_take(k, n, &ppn, e);
     if (st != VM_OK)
         return st;
@@ -135,7 +127,7 @@ static vm_status half_hang(kernel *k, uint64_t va, unsigned at, uint64_t pa, uin
                            vm_error *e)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t entry = half_table_entry(k, below), n = half_table_frames(k, at - 1);
+    uint64_t entry = half_table_entry(k, below), n = kernel_table_frames(k, at - 1);
     vm_status st = dram_commit(&k->hw->mem, pa) ? VM_OK : vm_fail_nomem(e, "a page table");
     if (st == VM_OK && at == g->levels - 1)
         st = half_spread(k, pt_index(g, va, at), entry, e);
@@ -224,8 +216,8 @@ static void half_prune(kernel *k, uint64_t va)
         for (size_t i = 1; i < k->space_count; i++)
             if (k->spaces[i])
                 kernel_forget_tables(k, k->spaces[i], va, level + 1);
-        half_give(k, table >> g->page_bits, half_table_frames(k, level));
-        k->boot.tables -= half_table_frames(k, level);
+        half_give(k, table >> g->page_bits, kernel_table_frames(k, level));
+        k->boot.tables -= kernel_table_frames(k, level);
         hardware_tables_changed(k->hw);
     }
 }
@@ -285,7 +277,7 @@ static const char *half_check_table(kernel *k, uint64_t table, unsigned level, u
     const boot_state *b = &k->boot;
     const char *broken = NULL;
     uint64_t first = level == g->levels - 1 ? b->first : 0;
-    *held += half_table_frames(k, level);
+    *held += kernel_table_frames(k, level);
     for (uint64_t i = first; i < UINT64_C(1) << g->bits[level] && !broken; i++) {
         uint64_t pte = half_get(k, table + i * f->bytes), at = va | i << g->shift[level];
         if (level == g->levels - 1)

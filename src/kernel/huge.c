@@ -31,12 +31,6 @@ uint64_t huge_bytes(const kernel *k) { return UINT64_C(1) << k->hw->g.shift[1]; 
 
 static unsigned huge_entry_bytes(const kernel *k) { return k->hw->g.format->bytes; }
 
-static uint64_t huge_table_frames(const kernel *k)
-{
-    const pt_geometry *g = &k->hw->g;
-    return align_up(pt_table_bytes(g, 0), kernel_page(k)) >> g->page_bits;
-}
-
 bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at)
 {
     const pt_geometry *g = &k->hw->g;
@@ -115,7 +109,8 @@ static void huge_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t p
 void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t ppn = pte_ppn(g->format, pte), n = huge_table_frames(k), table = huge_withdraw(k, s);
+    uint64_t ppn = pte_ppn(g->format, pte), n = kernel_table_frames(k, 0);
+    uint64_t table = huge_withdraw(k, s);
     for (uint64_t i = 0; i < huge_pages(k); i++)
         page_leave(k, s, pte_pa, pte, ppn + i);
     page_give_back(k, table, n);

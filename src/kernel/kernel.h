@@ -275,7 +275,6 @@ const char *half_check(kernel *k);
 /* A table of the level, for addresses from va on; and its frames back. */
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e);
 void half_give(kernel *k, uint64_t ppn, uint64_t n);
-uint64_t half_table_frames(const kernel *k, unsigned level);
 /* Where the entry of va at `level` is in the kernel's tables; those on the way are made. */
 vm_status half_make(kernel *k, uint64_t va, unsigned level, uint64_t *pte_pa, vm_error *e);
 /* Set an entry, and note it. */
@@ -644,6 +643,12 @@ uint64_t compact_all(kernel *k);
 #define KERNEL_COUNT(k, p, field) ((k)->n.field++, (p)->n.field++)
 
 VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->g.page_bits; }
+/* Frames that a page table of the level takes. */
+VM_INLINE uint64_t kernel_table_frames(const kernel *k, unsigned level)
+{
+    const pt_geometry *g = &k->hw->g;
+    return align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
+}
 VM_INLINE uint64_t kernel_vpn(const kernel *k, uint64_t va)
 {
     return (va & low_mask(k->hw->g.va_bits)) >> k->hw->g.page_bits;
