@@ -85,6 +85,13 @@ vm_status half_write(kernel *k, uint64_t va, unsigned level, uint64_t pa, uint64
     return st == VM_OK ? boot_note(k, item, e) : st;
 }
 
+static void half_table_give(kernel *k, uint64_t table, unsigned level)
+{
+    uint64_t n = kernel_table_frames(k, level);
+    k->boot.tables -= n;
+    half_give(k, table >> k->hw->g.page_bits, n);
+}
+
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e)
 {
     uint64_t n = kernel_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
@@ -101,10 +108,8 @@ vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_er
         (boot_item){
             .kind = BOOT_TABLE, .level = (uint8_t)level, .va = va, .pa = *pa, .now = n << bits},
         e);
-    if (st != VM_OK) {
-        k->boot.tables -= n;
-        half_give(k, ppn, n);
-    }
+    if (st != VM_OK)
+        half_table_give(k, *pa, level);
     return st;
 }
 
@@ -127,14 +132,13 @@ static vm_status half_hang(kernel *k, uint64_t va, unsigned at, uint64_t pa, uin
                            vm_error *e)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t entry = half_table_entry(k, below), n = kernel_table_frames(k, at - 1);
+    uint64_t entry = half_table_entry(k, below);
     vm_status st = dram_commit(&k->hw->mem, pa) ? VM_OK : vm_fail_nomem(e, "a page table");
     if (st == VM_OK && at == g->levels - 1)
         st = half_spread(k, pt_index(g, va, at), entry, e);
     if (st == VM_OK)
         return half_put(k, pa, entry, e);
-    half_give(k, below >> g->page_bits, n);
-    k->boot.tables -= n;
+    half_table_give(k, below, at - 1);
     return st;
 }
 
@@ -216,8 +220,7 @@ static void half_prune(kernel *k, uint64_t va)
         for (size_t i = 1; i < k->space_count; i++)
             if (k->spaces[i])
                 kernel_forget_tables(k, k->spaces[i], va, level + 1);
-        half_give(k, table >> g->page_bits, kernel_table_frames(k, level));
-        k->boot.tables -= kernel_table_frames(k, level);
+        half_table_give(k, table, level);
         hardware_tables_changed(k->hw);
     }
 }
