@@ -37,8 +37,7 @@ bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at)
     if (!s->large)
         return false;
     *at = pt_lookup(g, &k->hw->mem, s->root, va);
-    return at->level == 1 && at->pte & g->format->present && pte_is_leaf(g->format, at->pte, 1) &&
-           frames_at(&k->frames, pte_ppn(g->format, at->pte))->use == FRAME_ANON;
+    return huge_span(k, at) > 1;
 }
 
 uint64_t huge_span(const kernel *k, const pt_place *at)
