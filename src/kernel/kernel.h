@@ -517,7 +517,7 @@ void kernel_free_tables(kernel *k, space *s);
 /* Free the empty tables below the entry at pte_pa of this level, which a large page
  * is to take. */
 void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa);
-/* Fill the child's tables as fork does. */
+/* Fill the child's tables as fork does; it has its areas. */
 vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e);
 
 /* reclaim.c */

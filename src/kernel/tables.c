@@ -271,7 +271,6 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
 
 static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->g;
     for (entry_walk w = entries_of(k, from, a->start, a->stop); entries_next(&w);) {
         vm_status st;
         if (huge_span(k, &w.at) > 1) {
@@ -282,8 +281,7 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
         } else if (w.at.level) {
             st = tables_copy_large(k, to, a, w.va, &w.at, e);
         } else { /* the whole leaf table at once */
-            uint64_t stop = (w.va | low_mask(g->shift[0] + g->bits[0])) + 1;
-            w.next = stop < a->stop ? stop : a->stop;
+            w.next = w.leaf < a->stop ? w.leaf : a->stop;
             st = tables_copy_leaf(k, from, to, a, w.va, w.next, e);
         }
         if (st != VM_OK)
@@ -295,11 +293,8 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
 vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
 {
     vm_status st = VM_OK;
-    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
-        area copy = *a;
-        copy.flags &= (uint16_t)~AREA_LOCKED; /* locks are not inherited */
-        st = tables_copy_area(k, from, to, &copy, e);
-    }
+    for (const area *a = to->areas.first; a && st == VM_OK; a = a->next)
+        st = tables_copy_area(k, from, to, a, e);
     k->n.flushes += kernel_flush(k, from); /* what the parent may write has changed, even so far */
     return st;
 }
