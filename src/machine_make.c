@@ -316,7 +316,6 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .asid_bits = (unsigned)o->asid_bits,
                          .young_flush = o->young_flush != 0,
                          .zero_frame = o->zero_frame != 0,
-                         .stamped = kernel_is_stamped(&o->policy, o->reclaim_scope != 0),
                          .local = o->reclaim_scope != 0,
                          .quota = (quota)o->reclaim_quota,
                          .window = (uint64_t)o->reclaim_window,

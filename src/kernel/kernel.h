@@ -155,7 +155,7 @@ typedef struct kernel_config {
     unsigned overcommit_ratio; /* percent of memory counted by OVERCOMMIT_STRICT */
     unsigned asid_bits;        /* 0: no ASIDs, a switch flushes */
     bool young_flush;          /* clearing A also drops the TLB entries */
-    bool stamped;              /* references need no call: the policy reads bits, or stamps serve */
+    bool stamped;              /* kernel_init says: references need no call, bits or stamps serve */
     bool zero_frame;           /* reads of untouched memory share one page of zeros */
     uint64_t seed;
 } kernel_config;
@@ -255,8 +255,6 @@ const char *kernel_check(kernel *k); /* check.c */
 /* Another policy from now on: to it, pages come in the order of their frames, with the
  * reference bits that they have. On failure all is as before. */
 vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e);
-/* Need references be told to such a policy by no call? */
-bool kernel_is_stamped(const policy_choice *what, bool local);
 
 /* boot.c: paging is turned on, and the kernel's part of every space made. Once done,
  * it is done. VM_NOMEM: nothing was. */
