@@ -408,10 +408,16 @@ static vm_status state_needs_paging(const machine *m, vm_error *e)
                                        "no TLB to set");
 }
 
-static vm_status state_kernels(uint64_t vpn, vm_error *e)
+static vm_status state_check_vpn(const machine *m, uint64_t vpn, vm_error *e)
 {
-    return vm_fail(e, VM_INVALID, "VPN %#llx is of the kernel's part of the space",
-                   (unsigned long long)vpn);
+    const pt_geometry *g = &m->hw.g;
+    if (vpn >> (g->va_bits - g->page_bits))
+        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
+                       g->va_bits - g->page_bits);
+    if (m->kernel.boot.mapped && vpn >= space_user_top(&m->kernel) >> g->page_bits)
+        return vm_fail(e, VM_INVALID, "VPN %#llx is of the kernel's part of the space",
+                       (unsigned long long)vpn);
+    return VM_OK;
 }
 
 vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
@@ -441,11 +447,8 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
         return VM_INVALID;
     const pt_geometry *g = &m->hw.g;
     kernel *k = &m->kernel;
-    if (vpn >> (g->va_bits - g->page_bits))
-        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
-                       g->va_bits - g->page_bits);
-    if (k->boot.mapped && vpn >= space_user_top(k) >> g->page_bits)
-        return state_kernels(vpn, e);
+    if (state_check_vpn(m, vpn, e) != VM_OK)
+        return VM_INVALID;
     uint64_t va = sign_extend(vpn << g->page_bits, g->va_bits), pte_pa;
     va = g->canonical ? va : vpn << g->page_bits;
     vm_status s = kernel_make_tables(k, p->space, va, 0, &pte_pa, e);
@@ -488,11 +491,8 @@ vm_status machine_set_tlb(machine *m, process *p, unsigned level, uint64_t vpn, 
     if (level >= u->chain_count[0])
         return vm_fail(e, VM_INVALID, "the machine has %u levels of data TLB, no level %u",
                        u->chain_count[0], level + 1);
-    if (vpn >> (u->g.va_bits - u->g.page_bits))
-        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
-                       u->g.va_bits - u->g.page_bits);
-    if (m->kernel.boot.mapped && vpn >= space_user_top(&m->kernel) >> u->g.page_bits)
-        return state_kernels(vpn, e);
+    if (state_check_vpn(m, vpn, e) != VM_OK)
+        return VM_INVALID;
     if (ppn >= m->kernel.low_frames)
         return vm_fail(e, VM_INVALID, "PPN %#llx is not below the machine's %llu frames",
                        (unsigned long long)ppn, (unsigned long long)m->kernel.low_frames);
