@@ -22,7 +22,6 @@ static vm_status make_processors(machine *m, vm_error *e)
     m->hw.cpus = host_zalloc_aligned(&m->host, m->hw.cpu_count * sizeof *m->hw.cpus);
     if (!m->hw.cpus)
         return vm_fail_nomem(e, "the processors");
-    hardware_use(&m->hw, 0);
     return VM_OK;
 }
 
@@ -199,6 +198,7 @@ static vm_status make_caches(machine *m, vm_error *e)
         s = make_caches_of(m, i, e);
     for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)
         s = make_links(m, i, e);
+    hardware_use(hw, 0);
     return s;
 }
 
@@ -280,7 +280,6 @@ static vm_status make_all_tlbs(machine *m, vm_error *e)
     vm_status s = VM_OK;
     for (unsigned i = 0; i < m->hw.cpu_count && s == VM_OK; i++)
         s = make_tlbs(m, i, e);
-    hardware_use(&m->hw, 0);
     return s;
 }
 
