@@ -313,11 +313,7 @@ void kernel_switch(kernel *k, const process *p);
 /* A PTE changed: no TLB may know the old one. */
 void kernel_invalidate(kernel *k, const space *s, uint64_t va);
 /* Is more to be done then than to count it? */
-VM_INLINE bool kernel_heeds(const kernel *k, const space *s)
-{
-    return (s->cpus && s->asid_generation == k->asid_generation) ||
-           events_want(&k->events, KEVENT_SHOOTDOWN);
-}
+bool kernel_heeds(const kernel *k, const space *s);
 /* The tables below va's entry of this level have gone. */
 void kernel_forget_tables(kernel *k, const space *s, uint64_t va, unsigned level);
 /* Every translation of the space changed. False: none was known. */
