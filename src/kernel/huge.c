@@ -307,8 +307,7 @@ static void huge_collect(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint
     } else {
         page_move(k, pte_ppn(f, pte), to);
         r = frames_at(&k->frames, to);
-        r->dirty |= (pte & f->dirty) != 0;
-        r->referenced |= (pte & f->accessed) != 0;
+        page_keep_bits(k, r, pte);
         frames_unmap(&k->frames, r, pte_pa);
         s->resident--;
         k->n.huge_copies++;

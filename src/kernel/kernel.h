@@ -560,6 +560,13 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte);
 /* The same for one frame of those that the PTE maps, when its translation is gone. */
 void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn);
+/* The PTE of this value no longer maps the page: what it knew of its use stays. */
+VM_INLINE void page_keep_bits(const kernel *k, frame *r, uint64_t pte)
+{
+    const pte_format *f = k->hw->g.format;
+    r->dirty |= (pte & f->dirty) != 0;
+    r->referenced |= (pte & f->accessed) != 0;
+}
 /* Host memory behind n bytes of DRAM, so that writing there can't fail. */
 bool page_commit(kernel *k, uint64_t pa, uint64_t n);
 /* Frames that were taken for a page which did not come are given back, zeros again. */
