@@ -210,8 +210,7 @@ vm_status huge_copy(kernel *k, space *from, space *to, const area *a, uint64_t v
     return VM_OK;
 }
 
-/* --- taking one at a fault ----------------------------------------------------------------------
- */
+/* --- taking one at a fault -------------------------------------------------------------------- */
 
 /* May the area have large pages, and is the one with va all in it? */
 static bool huge_allowed(const kernel *k, const area *a, uint64_t va)
@@ -271,8 +270,7 @@ bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_
     return true;
 }
 
-/* --- promotion
- * ------------------------------------------------------------------------------------- */
+/* --- promotion -------------------------------------------------------------------------------- */
 
 /* How many of the base pages in a leaf table are in memory, if all could be moved to a
  * frame of their space's own; else 0. */
