@@ -22,7 +22,6 @@ static vm_status make_processors(machine *m, vm_error *e)
     m->hw.cpus = host_zalloc_aligned(&m->host, m->hw.cpu_count * sizeof *m->hw.cpus);
     if (!m->hw.cpus)
         return vm_fail_nomem(e, "the processors");
-    hardware_use(&m->hw, 0);
     return VM_OK;
 }
 
@@ -199,6 +198,7 @@ static vm_status make_caches(machine *m, vm_error *e)
         s = make_caches_of(m, i, e);
     for (unsigned i = 0; i < hw->cpu_count && s == VM_OK; i++)
         s = make_links(m, i, e);
+    hardware_use(hw, 0);
     return s;
 }
 
@@ -280,7 +280,6 @@ static vm_status make_all_tlbs(machine *m, vm_error *e)
     vm_status s = VM_OK;
     for (unsigned i = 0; i < m->hw.cpu_count && s == VM_OK; i++)
         s = make_tlbs(m, i, e);
-    hardware_use(&m->hw, 0);
     return s;
 }
 
@@ -316,7 +315,6 @@ static vm_status make_kernel(machine *m, vm_error *e)
                          .asid_bits = (unsigned)o->asid_bits,
                          .young_flush = o->young_flush != 0,
                          .zero_frame = o->zero_frame != 0,
-                         .stamped = kernel_is_stamped(&o->policy, o->reclaim_scope != 0),
                          .local = o->reclaim_scope != 0,
                          .quota = (quota)o->reclaim_quota,
                          .window = (uint64_t)o->reclaim_window,
@@ -409,10 +407,16 @@ static vm_status state_needs_paging(const machine *m, vm_error *e)
                                        "no TLB to set");
 }
 
-static vm_status state_kernels(uint64_t vpn, vm_error *e)
+static vm_status state_check_vpn(const machine *m, uint64_t vpn, vm_error *e)
 {
-    return vm_fail(e, VM_INVALID, "VPN %#llx is of the kernel's part of the space",
-                   (unsigned long long)vpn);
+    const pt_geometry *g = &m->hw.g;
+    if (vpn >> (g->va_bits - g->page_bits))
+        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
+                       g->va_bits - g->page_bits);
+    if (m->kernel.boot.mapped && vpn >= space_user_top(&m->kernel) >> g->page_bits)
+        return vm_fail(e, VM_INVALID, "VPN %#llx is of the kernel's part of the space",
+                       (unsigned long long)vpn);
+    return VM_OK;
 }
 
 vm_status machine_forget_ptes(machine *m, process *p, vm_error *e)
@@ -442,11 +446,8 @@ vm_status machine_set_pte(machine *m, process *p, uint64_t vpn, uint64_t ppn, un
         return VM_INVALID;
     const pt_geometry *g = &m->hw.g;
     kernel *k = &m->kernel;
-    if (vpn >> (g->va_bits - g->page_bits))
-        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
-                       g->va_bits - g->page_bits);
-    if (k->boot.mapped && vpn >= space_user_top(k) >> g->page_bits)
-        return state_kernels(vpn, e);
+    if (state_check_vpn(m, vpn, e) != VM_OK)
+        return VM_INVALID;
     uint64_t va = sign_extend(vpn << g->page_bits, g->va_bits), pte_pa;
     va = g->canonical ? va : vpn << g->page_bits;
     vm_status s = kernel_make_tables(k, p->space, va, 0, &pte_pa, e);
@@ -489,11 +490,8 @@ vm_status machine_set_tlb(machine *m, process *p, unsigned level, uint64_t vpn, 
     if (level >= u->chain_count[0])
         return vm_fail(e, VM_INVALID, "the machine has %u levels of data TLB, no level %u",
                        u->chain_count[0], level + 1);
-    if (vpn >> (u->g.va_bits - u->g.page_bits))
-        return vm_fail(e, VM_INVALID, "VPN %#llx is not below 2^%u", (unsigned long long)vpn,
-                       u->g.va_bits - u->g.page_bits);
-    if (m->kernel.boot.mapped && vpn >= space_user_top(&m->kernel) >> u->g.page_bits)
-        return state_kernels(vpn, e);
+    if (state_check_vpn(m, vpn, e) != VM_OK)
+        return VM_INVALID;
     if (ppn >= m->kernel.low_frames)
         return vm_fail(e, VM_INVALID, "PPN %#llx is not below the machine's %llu frames",
                        (unsigned long long)ppn, (unsigned long long)m->kernel.low_frames);

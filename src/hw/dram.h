@@ -76,7 +76,7 @@ VM_INLINE void dram_store(uint8_t *at, unsigned bytes, uint64_t x)
 #endif
 }
 
-/* The same at pa, aligned. */
+/* The same at pa, aligned; dram_put takes 1 and 2 bytes, too. */
 VM_INLINE uint64_t dram_get(const dram *d, uint64_t pa, unsigned bytes)
 {
     const uint8_t *b = dram_block(d, pa);

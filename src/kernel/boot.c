@@ -206,9 +206,9 @@ static vm_status boot_walk(kernel *k, uint64_t va, vm_error *e)
 static uint64_t boot_estimate(const kernel *k, uint64_t low)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t n = half_table_frames(k, g->levels - 1);
+    uint64_t n = kernel_table_frames(k, g->levels - 1);
     for (unsigned at = 0; at + 1 < g->levels; at++)
-        n += (((low - 1) >> (g->shift[at] + g->bits[at])) + 1) * half_table_frames(k, at);
+        n += (((low - 1) >> (g->shift[at] + g->bits[at])) + 1) * kernel_table_frames(k, at);
     return n;
 }
 

@@ -22,6 +22,11 @@ static uint64_t cpu_knowing(const kernel *k, const space *s)
     return s->asid_generation == k->asid_generation ? s->cpus : 0;
 }
 
+bool kernel_heeds(const kernel *k, const space *s)
+{
+    return cpu_knowing(k, s) || events_want(&k->events, KEVENT_SHOOTDOWN);
+}
+
 /* How many of the set are interrupted now, who were not already. */
 static unsigned cpu_interrupt(kernel *k, uint64_t set)
 {

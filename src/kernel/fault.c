@@ -300,13 +300,28 @@ static vm_status fault_large_page(kernel *k, fault_page *f, vm_error *e)
 
 /* --- all of them --------------------------------------------------------------------- */
 
+/* The entry comes to allow what the page may: its last owner writes in place, or the
+ * entry was behind the area. */
+static void fault_mend(kernel *k, fault_page *f, const pt_place *at, unsigned prot)
+{
+    const pte_format *fmt = k->hw->g.format;
+    uint64_t ppn = pte_ppn(fmt, at->pte), keep = at->pte & (fmt->accessed | fmt->dirty);
+    if (f->write && area_is_private(f->a) && !(at->pte & fmt->write)) {
+        KERNEL_COUNT(k, f->p, cow_reuses);
+        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, ppn, ppn);
+    } else {
+        KERNEL_COUNT(k, f->p, spurious_faults);
+        f->served = SERVED_SPURIOUS;
+    }
+    dram_put(&k->hw->mem, at->pa, fmt->bytes, pte_leaf(fmt, ppn, prot, at->level) | keep);
+    kernel_invalidate(k, f->s, f->va);
+}
+
 /* The page is there, but its entry does not allow the access: a write met a page that
  * may be shared, or the entry is behind the area. */
 static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->g;
-    const pte_format *fmt = g->format;
-    uint64_t ppn = pte_ppn(fmt, f->pte);
+    uint64_t ppn = pte_ppn(k->hw->g.format, f->pte);
     frame *r = frames_at(&k->frames, ppn);
     if (r->use == FRAME_ZERO && f->write)
         return fault_zero(k, f, e);
@@ -318,16 +333,7 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
         if (st != VM_OK)
             return st;
     }
-    if (f->write && area_is_private(f->a) && !(f->pte & fmt->write)) {
-        KERNEL_COUNT(k, f->p, cow_reuses);
-        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, ppn, ppn);
-    } else {
-        KERNEL_COUNT(k, f->p, spurious_faults);
-        f->served = SERVED_SPURIOUS;
-    }
-    uint64_t keep = f->pte & (fmt->accessed | fmt->dirty);
-    dram_put(&k->hw->mem, f->pte_pa, fmt->bytes, pte_leaf(fmt, ppn, prot, r->level) | keep);
-    kernel_invalidate(k, f->s, f->va);
+    fault_mend(k, f, &(pt_place){f->pte_pa, f->pte, r->level}, prot);
     return VM_OK;
 }
 
@@ -335,7 +341,6 @@ static vm_status fault_present(kernel *k, fault_page *f, vm_error *e)
  * it is split, and the access is that of a base page. True: it was served. */
 static bool fault_huge_present(kernel *k, fault_page *f)
 {
-    const pte_format *fmt = k->hw->g.format;
     pt_place at;
     if (!huge_at(k, f->s, f->va, &at))
         return false;
@@ -344,16 +349,7 @@ static bool fault_huge_present(kernel *k, fault_page *f)
         huge_split(k, f->s, f->va, &at);
         return false;
     }
-    if (f->write && !(at.pte & fmt->write)) {
-        KERNEL_COUNT(k, f->p, cow_reuses);
-        kernel_emit(k, KEVENT_COW, f->p->pid, f->va, pte_ppn(fmt, at.pte), pte_ppn(fmt, at.pte));
-    } else {
-        KERNEL_COUNT(k, f->p, spurious_faults);
-        f->served = SERVED_SPURIOUS;
-    }
-    uint64_t keep = at.pte & (fmt->accessed | fmt->dirty);
-    dram_put(&k->hw->mem, at.pa, fmt->bytes, pte_leaf(fmt, pte_ppn(fmt, at.pte), prot, 1) | keep);
-    kernel_invalidate(k, f->s, f->va);
+    fault_mend(k, f, &at, prot);
     return true;
 }
 

@@ -35,17 +35,9 @@ static vm_status half_take(kernel *k, uint64_t n, uint64_t *ppn, vm_error *e)
 
 void half_give(kernel *k, uint64_t ppn, uint64_t n)
 {
-    unsigned bits = k->hw->g.page_bits;
-    dram_clear(&k->hw->mem, ppn << bits, n << bits);
-    frames_give(&k->frames, ppn, n);
-    if (ppn + n <= k->boot.low >> bits && ppn + n > k->boot.hint)
+    page_give_back(k, ppn, n);
+    if (ppn + n <= k->boot.low >> k->hw->g.page_bits && ppn + n > k->boot.hint)
         k->boot.hint = ppn + n;
-}
-
-uint64_t half_table_frames(const kernel *k, unsigned level)
-{
-    const pt_geometry *g = &k->hw->g;
-    return align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
 }
 
 /* An entry that names a table of the supervisor's. */
@@ -93,9 +85,16 @@ vm_status half_write(kernel *k, uint64_t va, unsigned level, uint64_t pa, uint64
     return st == VM_OK ? boot_note(k, item, e) : st;
 }
 
+static void half_table_give(kernel *k, uint64_t table, unsigned level)
+{
+    uint64_t n = kernel_table_frames(k, level);
+    k->boot.tables -= n;
+    half_give(k, table >> k->hw->g.page_bits, n);
+}
+
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e)
 {
-    uint64_t n = half_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
+    uint64_t n = kernel_table_frames(k, level), bits = k->hw->g.page_bits, ppn;
     vm_status st = half_take(k, n, &ppn, e);
     if (st != VM_OK)
         return st;
@@ -109,10 +108,8 @@ vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_er
         (boot_item){
             .kind = BOOT_TABLE, .level = (uint8_t)level, .va = va, .pa = *pa, .now = n << bits},
         e);
-    if (st != VM_OK) {
-        k->boot.tables -= n;
-        half_give(k, ppn, n);
-    }
+    if (st != VM_OK)
+        half_table_give(k, *pa, level);
     return st;
 }
 
@@ -135,14 +132,13 @@ static vm_status half_hang(kernel *k, uint64_t va, unsigned at, uint64_t pa, uin
                            vm_error *e)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t entry = half_table_entry(k, below), n = half_table_frames(k, at - 1);
+    uint64_t entry = half_table_entry(k, below);
     vm_status st = dram_commit(&k->hw->mem, pa) ? VM_OK : vm_fail_nomem(e, "a page table");
     if (st == VM_OK && at == g->levels - 1)
         st = half_spread(k, pt_index(g, va, at), entry, e);
     if (st == VM_OK)
         return half_put(k, pa, entry, e);
-    half_give(k, below >> g->page_bits, n);
-    k->boot.tables -= n;
+    half_table_give(k, below, at - 1);
     return st;
 }
 
@@ -224,8 +220,7 @@ static void half_prune(kernel *k, uint64_t va)
         for (size_t i = 1; i < k->space_count; i++)
             if (k->spaces[i])
                 kernel_forget_tables(k, k->spaces[i], va, level + 1);
-        half_give(k, table >> g->page_bits, half_table_frames(k, level));
-        k->boot.tables -= half_table_frames(k, level);
+        half_table_give(k, table, level);
         hardware_tables_changed(k->hw);
     }
 }
@@ -285,7 +280,7 @@ static const char *half_check_table(kernel *k, uint64_t table, unsigned level, u
     const boot_state *b = &k->boot;
     const char *broken = NULL;
     uint64_t first = level == g->levels - 1 ? b->first : 0;
-    *held += half_table_frames(k, level);
+    *held += kernel_table_frames(k, level);
     for (uint64_t i = first; i < UINT64_C(1) << g->bits[level] && !broken; i++) {
         uint64_t pte = half_get(k, table + i * f->bytes), at = va | i << g->shift[level];
         if (level == g->levels - 1)

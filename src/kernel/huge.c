@@ -31,20 +31,13 @@ uint64_t huge_bytes(const kernel *k) { return UINT64_C(1) << k->hw->g.shift[1]; 
 
 static unsigned huge_entry_bytes(const kernel *k) { return k->hw->g.format->bytes; }
 
-static uint64_t huge_table_frames(const kernel *k)
-{
-    const pt_geometry *g = &k->hw->g;
-    return align_up(pt_table_bytes(g, 0), kernel_page(k)) >> g->page_bits;
-}
-
 bool huge_at(const kernel *k, const space *s, uint64_t va, pt_place *at)
 {
     const pt_geometry *g = &k->hw->g;
     if (!s->large)
         return false;
     *at = pt_lookup(g, &k->hw->mem, s->root, va);
-    return at->level == 1 && at->pte & g->format->present && pte_is_leaf(g->format, at->pte, 1) &&
-           frames_at(&k->frames, pte_ppn(g->format, at->pte))->use == FRAME_ANON;
+    return huge_span(k, at) > 1;
 }
 
 uint64_t huge_span(const kernel *k, const pt_place *at)
@@ -115,7 +108,8 @@ static void huge_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t p
 void huge_unmap(kernel *k, space *s, uint64_t pte_pa, uint64_t pte)
 {
     const pt_geometry *g = &k->hw->g;
-    uint64_t ppn = pte_ppn(g->format, pte), n = huge_table_frames(k), table = huge_withdraw(k, s);
+    uint64_t ppn = pte_ppn(g->format, pte), n = kernel_table_frames(k, 0);
+    uint64_t table = huge_withdraw(k, s);
     for (uint64_t i = 0; i < huge_pages(k); i++)
         page_leave(k, s, pte_pa, pte, ppn + i);
     page_give_back(k, table, n);
@@ -216,8 +210,7 @@ vm_status huge_copy(kernel *k, space *from, space *to, const area *a, uint64_t v
     return VM_OK;
 }
 
-/* --- taking one at a fault ----------------------------------------------------------------------
- */
+/* --- taking one at a fault -------------------------------------------------------------------- */
 
 /* May the area have large pages, and is the one with va all in it? */
 static bool huge_allowed(const kernel *k, const area *a, uint64_t va)
@@ -277,8 +270,7 @@ bool huge_fault(kernel *k, process *p, const area *a, uint64_t va, uint64_t pte_
     return true;
 }
 
-/* --- promotion
- * ------------------------------------------------------------------------------------- */
+/* --- promotion -------------------------------------------------------------------------------- */
 
 /* How many of the base pages in a leaf table are in memory, if all could be moved to a
  * frame of their space's own; else 0. */
@@ -313,8 +305,7 @@ static void huge_collect(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint
     } else {
         page_move(k, pte_ppn(f, pte), to);
         r = frames_at(&k->frames, to);
-        r->dirty |= (pte & f->dirty) != 0;
-        r->referenced |= (pte & f->accessed) != 0;
+        page_keep_bits(k, r, pte);
         frames_unmap(&k->frames, r, pte_pa);
         s->resident--;
         k->n.huge_copies++;

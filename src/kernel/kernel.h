@@ -155,7 +155,7 @@ typedef struct kernel_config {
     unsigned overcommit_ratio; /* percent of memory counted by OVERCOMMIT_STRICT */
     unsigned asid_bits;        /* 0: no ASIDs, a switch flushes */
     bool young_flush;          /* clearing A also drops the TLB entries */
-    bool stamped;              /* references need no call: the policy reads bits, or stamps serve */
+    bool stamped;              /* kernel_init says: references need no call, bits or stamps serve */
     bool zero_frame;           /* reads of untouched memory share one page of zeros */
     uint64_t seed;
 } kernel_config;
@@ -255,8 +255,6 @@ const char *kernel_check(kernel *k); /* check.c */
 /* Another policy from now on: to it, pages come in the order of their frames, with the
  * reference bits that they have. On failure all is as before. */
 vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e);
-/* Need references be told to such a policy by no call? */
-bool kernel_is_stamped(const policy_choice *what, bool local);
 
 /* boot.c: paging is turned on, and the kernel's part of every space made. Once done,
  * it is done. VM_NOMEM: nothing was. */
@@ -275,7 +273,6 @@ const char *half_check(kernel *k);
 /* A table of the level, for addresses from va on; and its frames back. */
 vm_status half_table(kernel *k, uint64_t va, unsigned level, uint64_t *pa, vm_error *e);
 void half_give(kernel *k, uint64_t ppn, uint64_t n);
-uint64_t half_table_frames(const kernel *k, unsigned level);
 /* Where the entry of va at `level` is in the kernel's tables; those on the way are made. */
 vm_status half_make(kernel *k, uint64_t va, unsigned level, uint64_t *pte_pa, vm_error *e);
 /* Set an entry, and note it. */
@@ -316,11 +313,7 @@ void kernel_switch(kernel *k, const process *p);
 /* A PTE changed: no TLB may know the old one. */
 void kernel_invalidate(kernel *k, const space *s, uint64_t va);
 /* Is more to be done then than to count it? */
-VM_INLINE bool kernel_heeds(const kernel *k, const space *s)
-{
-    return (s->cpus && s->asid_generation == k->asid_generation) ||
-           events_want(&k->events, KEVENT_SHOOTDOWN);
-}
+bool kernel_heeds(const kernel *k, const space *s);
 /* The tables below va's entry of this level have gone. */
 void kernel_forget_tables(kernel *k, const space *s, uint64_t va, unsigned level);
 /* Every translation of the space changed. False: none was known. */
@@ -518,7 +511,7 @@ void kernel_free_tables(kernel *k, space *s);
 /* Free the empty tables below the entry at pte_pa of this level, which a large page
  * is to take. */
 void kernel_drop_tables(kernel *k, space *s, uint64_t va, unsigned level, uint64_t pte_pa);
-/* Fill the child's tables as fork does. */
+/* Fill the child's tables as fork does; it has its areas. */
 vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e);
 
 /* reclaim.c */
@@ -567,6 +560,13 @@ void page_map(kernel *k, space *s, const area *a, uint64_t va, uint64_t pte_pa, 
 void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte);
 /* The same for one frame of those that the PTE maps, when its translation is gone. */
 void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn);
+/* The PTE of this value no longer maps the page: what it knew of its use stays. */
+VM_INLINE void page_keep_bits(const kernel *k, frame *r, uint64_t pte)
+{
+    const pte_format *f = k->hw->g.format;
+    r->dirty |= (pte & f->dirty) != 0;
+    r->referenced |= (pte & f->accessed) != 0;
+}
 /* Host memory behind n bytes of DRAM, so that writing there can't fail. */
 bool page_commit(kernel *k, uint64_t pa, uint64_t n);
 /* Frames that were taken for a page which did not come are given back, zeros again. */
@@ -644,6 +644,12 @@ uint64_t compact_all(kernel *k);
 #define KERNEL_COUNT(k, p, field) ((k)->n.field++, (p)->n.field++)
 
 VM_INLINE uint64_t kernel_page(const kernel *k) { return UINT64_C(1) << k->hw->g.page_bits; }
+/* Frames that a page table of the level takes. */
+VM_INLINE uint64_t kernel_table_frames(const kernel *k, unsigned level)
+{
+    const pt_geometry *g = &k->hw->g;
+    return align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
+}
 VM_INLINE uint64_t kernel_vpn(const kernel *k, uint64_t va)
 {
     return (va & low_mask(k->hw->g.va_bits)) >> k->hw->g.page_bits;

@@ -104,11 +104,9 @@ void page_unmap(kernel *k, space *s, uint64_t va, uint64_t pte_pa, uint64_t pte)
 
 void page_leave(kernel *k, space *s, uint64_t pte_pa, uint64_t pte, uint64_t ppn)
 {
-    const pte_format *f = k->hw->g.format;
     frame *r = frames_at(&k->frames, ppn);
     s->resident -= page_frames(k, r);
-    r->dirty |= (pte & f->dirty) != 0;
-    r->referenced |= (pte & f->accessed) != 0;
+    page_keep_bits(k, r, pte);
     bool locked = frames_mapping(&k->frames, r, pte_pa)->locked;
     frames_unmap(&k->frames, r, pte_pa);
     if (r->mapped == 0 && !r->file)

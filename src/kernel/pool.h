@@ -1,5 +1,5 @@
-/* pool.h: numbers given out lowest first: swap slots, blocks of files. The free ones
- * are a number_set.
+/* pool.h: numbers given out lowest first: swap slots, blocks of files, places of
+ * kernel stacks. The free ones are a number_set.
  *
  * Invariant: `used` is how many of 0 .. count - 1 are not in the set.
  */

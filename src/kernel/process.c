@@ -30,9 +30,9 @@ static vm_status kernel_new_policy(kernel *k, policy **out, vm_error *e)
     return policy_new(k->host, &k->cfg.policy, &cfg, out, e);
 }
 
-bool kernel_is_stamped(const policy_choice *what, bool local)
+static bool kernel_is_stamped(const kernel_config *c)
 {
-    return !what->cls->exact || (what->cls == &policy_lru && !local);
+    return !c->policy.cls->exact || (c->policy.cls == &policy_lru && !c->local);
 }
 
 vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e)
@@ -61,7 +61,7 @@ vm_status kernel_set_policy(kernel *k, const policy_choice *what, vm_error *e)
     }
     if (st != VM_OK)
         k->cfg.policy = was;
-    k->cfg.stamped = kernel_is_stamped(&k->cfg.policy, k->cfg.local);
+    k->cfg.stamped = kernel_is_stamped(&k->cfg);
     for (size_t i = 0; i < n && fresh; i++)
         policy_delete(fresh[i]);
     host_free(k->host, fresh, n * sizeof *fresh);
@@ -75,6 +75,7 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
     k->hw = hw;
     k->host = host;
     k->cfg = *cfg;
+    k->cfg.stamped = kernel_is_stamped(cfg);
     k->incoming = POLICY_NO_KEY;
     k->taken = FRAME_NONE;
     k->asid_generation = 1;

@@ -132,11 +132,8 @@ static void rmap_release(kernel *k, space *s, uint64_t va, uint64_t pa)
     if (ppn == k->zero_ppn)
         return;
     s->resident--;
-    if (pte & (f->accessed | f->dirty)) {
-        frame *r = frames_at(&k->frames, ppn);
-        r->dirty |= (pte & f->dirty) != 0;
-        r->referenced |= (pte & f->accessed) != 0;
-    }
+    if (pte & (f->accessed | f->dirty))
+        page_keep_bits(k, frames_at(&k->frames, ppn), pte);
 }
 
 /* n of them that lie in one block. Of a space that no TLB knows, most need nothing but to

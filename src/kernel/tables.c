@@ -9,14 +9,13 @@
 
 static vm_status tables_new(kernel *k, space *s, unsigned level, uint64_t *pa, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->g;
-    uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits, ppn;
+    uint64_t n = kernel_table_frames(k, level), ppn;
     vm_status st = reclaim_take(k, s, n, 1, FRAME_TABLE, &ppn, e);
     if (st != VM_OK)
         return st;
     s->tables += n;
     hardware_tables_changed(k->hw);
-    *pa = ppn << g->page_bits;
+    *pa = ppn << k->hw->g.page_bits;
     return VM_OK;
 }
 
@@ -50,8 +49,8 @@ vm_status kernel_make_tables(kernel *k, space *s, uint64_t va, unsigned level, u
                 return st;
             pte = pte_table(g->format, below >> g->page_bits);
             if (!dram_put(&k->hw->mem, pa, g->format->bytes, pte)) {
-                uint64_t n = align_up(pt_table_bytes(g, at - 1), kernel_page(k)) >> g->page_bits;
-                frames_give(&k->frames, below >> g->page_bits, n);
+                uint64_t n = kernel_table_frames(k, at - 1);
+                page_give_back(k, below >> g->page_bits, n);
                 s->tables -= n;
                 return vm_fail_nomem(e, "a page table");
             }
@@ -67,7 +66,7 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
 {
     const pt_geometry *g = &k->hw->g;
     unsigned bytes = g->format->bytes;
-    uint64_t n = align_up(pt_table_bytes(g, level), kernel_page(k)) >> g->page_bits;
+    uint64_t n = kernel_table_frames(k, level);
     bool root = level == g->levels - 1;
     /* The kernel's part belongs to all spaces. */
     uint64_t stop = root && k->boot.mapped ? k->boot.first : UINT64_C(1) << g->bits[level];
@@ -77,8 +76,7 @@ static void tables_free(kernel *k, space *s, uint64_t table, unsigned level)
             tables_free(k, s, pte_ppn(g->format, pte) << g->page_bits, level - 1);
     }
     hardware_tables_changed(k->hw);
-    dram_clear(&k->hw->mem, table, n << g->page_bits);
-    frames_give(&k->frames, table >> g->page_bits, n);
+    page_give_back(k, table >> g->page_bits, n);
     s->tables -= n;
 }
 
@@ -273,7 +271,6 @@ static vm_status tables_copy_large(kernel *k, space *to, const area *a, uint64_t
 
 static vm_status tables_copy_area(kernel *k, space *from, space *to, const area *a, vm_error *e)
 {
-    const pt_geometry *g = &k->hw->g;
     for (entry_walk w = entries_of(k, from, a->start, a->stop); entries_next(&w);) {
         vm_status st;
         if (huge_span(k, &w.at) > 1) {
@@ -284,8 +281,7 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
         } else if (w.at.level) {
             st = tables_copy_large(k, to, a, w.va, &w.at, e);
         } else { /* the whole leaf table at once */
-            uint64_t stop = (w.va | low_mask(g->shift[0] + g->bits[0])) + 1;
-            w.next = stop < a->stop ? stop : a->stop;
+            w.next = w.leaf < a->stop ? w.leaf : a->stop;
             st = tables_copy_leaf(k, from, to, a, w.va, w.next, e);
         }
         if (st != VM_OK)
@@ -297,11 +293,8 @@ static vm_status tables_copy_area(kernel *k, space *from, space *to, const area 
 vm_status kernel_copy_tables(kernel *k, space *from, space *to, vm_error *e)
 {
     vm_status st = VM_OK;
-    for (const area *a = from->areas.first; a && st == VM_OK; a = a->next) {
-        area copy = *a;
-        copy.flags &= (uint16_t)~AREA_LOCKED; /* locks are not inherited */
-        st = tables_copy_area(k, from, to, &copy, e);
-    }
+    for (const area *a = to->areas.first; a && st == VM_OK; a = a->next)
+        st = tables_copy_area(k, from, to, a, e);
     k->n.flushes += kernel_flush(k, from); /* what the parent may write has changed, even so far */
     return st;
 }

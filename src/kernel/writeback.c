@@ -112,10 +112,8 @@ static frame *writeback_next(kernel *k, frame *r, uint32_t *ppn)
     frame *next = *ppn == NUMBER_NONE ? NULL : frames_at(&k->frames, *ppn);
     if (!next || !frame_is_ruled(next) || next->file != r->file || !writeback_is_dirty(k, *ppn))
         return NULL;
-    for (const mapping *x = frames_maps(next); x; x = frames_maps_next(&k->frames, x))
-        if (x->large) /* for somebody it is part of a large page: one D bit for all of that */
-            return NULL;
-    return next;
+    /* If it is part of somebody's large page, one D bit speaks for all of that. */
+    return huge_maps(k, next) ? NULL : next;
 }
 
 /* Write a page to this slot, if it is the page's or free: has it been? */
