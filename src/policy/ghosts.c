@@ -78,8 +78,7 @@ void ghosts_push(ghost_book *g, uint32_t queue, uint64_t key)
         ghosts_pop(g, queue);
     if (VM_UNLIKELY(q->tail == g->room))
         ghosts_pack(g, queue);
-    keymap_put(&g->map, key, q->tail++ * g->queues + queue);
-    q->count += ghosts_find(g, key) != GHOST_NONE;
+    q->count += keymap_put(&g->map, key, q->tail++ * g->queues + queue);
 }
 
 const char *ghosts_check(const ghost_book *g)

@@ -87,16 +87,17 @@ uint32_t keymap_find(const keymap *m, uint64_t key)
     return KEYMAP_NONE;
 }
 
-void keymap_put(keymap *m, uint64_t key, uint32_t node)
+bool keymap_put(keymap *m, uint64_t key, uint32_t node)
 {
     m->keys[node] = key;
     if (m->dense && key >= m->dense)
-        return;
+        return false;
     m->count++;
     if (m->dense)
         m->table[key] = node;
     else
         keymap_enter(m->table, m->bits, key, node);
+    return true;
 }
 
 void keymap_drop(keymap *m, uint32_t node)

@@ -32,9 +32,9 @@ void keymap_free(keymap *m, const vm_host *host);
 vm_status keymap_reserve(keymap *m, const vm_host *host, uint32_t nodes, vm_error *e);
 /* The key's node, or KEYMAP_NONE. */
 uint32_t keymap_find(const keymap *m, uint64_t key);
-/* The key, which has no node, gets this one, which has no key. A key that is not
+/* The key, which has no node, gets this one, which has no key. False: a key that is not
  * below `dense` gets none. */
-void keymap_put(keymap *m, uint64_t key, uint32_t node);
+bool keymap_put(keymap *m, uint64_t key, uint32_t node);
 /* The node, which was put in, has no key any longer. */
 void keymap_drop(keymap *m, uint32_t node);
 VM_INLINE uint64_t keymap_key(const keymap *m, uint32_t node) { return m->keys[node]; }

@@ -34,19 +34,9 @@ struct study_quick {
 
 /* --- what all share ---------------------------------------------------------------- */
 
-VM_INLINE void quick_missed(study_run *r, uint32_t page)
-{
-    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[page] : 0];
-    c->misses++;
-    if (page >= r->seen) {
-        c->cold++;
-        r->seen = page + 1;
-    }
-}
-
 VM_INLINE void quick_evicted(study_run *r, uint32_t page, bool dirty)
 {
-    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[page] : 0];
+    study_counts *c = study_counts_of(r, page);
     c->evictions++;
     c->writebacks += dirty;
 }
@@ -96,7 +86,7 @@ VM_INLINE void quick_ring_to(study_quick *q, size_t until, bool referenced, bool
                 state[page] = s | quick_dirty(word, writes);
             continue;
         }
-        quick_missed(r, page);
+        study_missed(r, page);
         if (q->used < room) {
             q->used++;
         } else {
@@ -154,7 +144,7 @@ VM_INLINE void quick_lru_to(study_quick *q, size_t until, bool writes)
         bool hit = last[page] >= head;
         last[page] = (uint32_t)i + 1;
         if (VM_UNLIKELY(!hit)) {
-            quick_missed(r, page);
+            study_missed(r, page);
             if (q->used < q->room) {
                 q->used++;
             } else {
@@ -306,7 +296,7 @@ VM_INLINE void quick_lists_to(study_quick *q, size_t until, bool two_queues)
         VM_PREFETCH(&q->lists[last[refs[i + STUDY_AHEAD / 4] & STUDY_PAGE] / 64]);
         unsigned from = quick_list_of(q, at);
         if (from >= QUICK_RESIDENT) {
-            quick_missed(r, page);
+            study_missed(r, page);
             if (two_queues)
                 quick_2q_miss(q);
             else
@@ -375,7 +365,7 @@ VM_INLINE void quick_opt_to(study_quick *q, size_t until, bool exact)
         if (VM_LIKELY(bitset_has(&q->again, i))) {
             bitset_remove(&q->again, i);
         } else {
-            quick_missed(r, page);
+            study_missed(r, page);
             if (q->used < q->room)
                 q->used++;
             else

@@ -102,7 +102,7 @@ static vm_status run_evict(study_run *r, study_pool *mem, uint32_t page, uint32_
     uint32_t victim = mem->page_in[*slot];
     /* What is known of the victim is far from the host's caches: it is read only if it must
      * be, and else only written. */
-    study_counts *c = &r->counts[r->refs->processes > 1 ? r->refs->owner[victim] : 0];
+    study_counts *c = study_counts_of(r, victim);
     c->evictions++;
     if (r->dirty)
         c->writebacks += r->where[victim] & 1;
@@ -113,13 +113,9 @@ static vm_status run_evict(study_run *r, study_pool *mem, uint32_t page, uint32_
 /* Bring a page in. */
 static VM_NOINLINE vm_status run_miss(study_run *r, uint32_t page, uint32_t write, vm_error *e)
 {
-    uint32_t owner = r->refs->processes > 1 ? r->refs->owner[page] : 0, slot;
-    study_pool *mem = &r->pool[r->pools > 1 ? owner : 0];
-    r->counts[owner].misses++;
-    if (page >= r->seen) {
-        r->counts[owner].cold++;
-        r->seen = page + 1;
-    }
+    study_pool *mem = &r->pool[r->pools > 1 ? r->refs->owner[page] : 0];
+    uint32_t slot;
+    study_missed(r, page);
     if (mem->used < mem->room) {
         slot = mem->used++;
     } else {

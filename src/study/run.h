@@ -55,6 +55,23 @@ typedef struct study_run {
     bool failed;
 } study_run;
 
+/* The counts of the page's process. */
+VM_INLINE study_counts *study_counts_of(const study_run *r, uint32_t page)
+{
+    return &r->counts[r->refs->processes > 1 ? r->refs->owner[page] : 0];
+}
+
+/* Count a reference to the page, which is not resident. */
+VM_INLINE void study_missed(study_run *r, uint32_t page)
+{
+    study_counts *c = study_counts_of(r, page);
+    c->misses++;
+    if (page >= r->seen) {
+        c->cold++;
+        r->seen = page + 1;
+    }
+}
+
 /* All memory is got here: what runs afterwards needs none. Policies that know the
  * future want study_refs_next before. `o->frames` is copied. */
 vm_status study_run_new(const vm_host *host, const study_refs *refs, const study_run_options *o,
