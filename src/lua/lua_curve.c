@@ -79,10 +79,8 @@ static int curve_list(lua_State *L)
     lua_newtable(L);
     for (lua_Integer i = 0; study_curve_classes[i]; i++) {
         lua_createtable(L, 0, 2);
-        lua_pushstring(L, study_curve_classes[i]->policy);
-        lua_setfield(L, -2, "policy");
-        lua_pushstring(L, study_curve_classes[i]->doc);
-        lua_setfield(L, -2, "doc");
+        lua_set_string(L, "policy", study_curve_classes[i]->policy);
+        lua_set_string(L, "doc", study_curve_classes[i]->doc);
         lua_rawseti(L, -2, i + 1);
     }
     return 1;

@@ -71,3 +71,21 @@ void lua_remember(lua_State *L, const void *key, const void *of, int idx)
     lua_rawsetp(L, -2, of);
     lua_pop(L, 1);
 }
+
+void lua_set_integer(lua_State *L, const char *name, uint64_t v)
+{
+    lua_pushinteger(L, (lua_Integer)v);
+    lua_setfield(L, -2, name);
+}
+
+void lua_set_string(lua_State *L, const char *name, const char *v)
+{
+    lua_pushstring(L, v);
+    lua_setfield(L, -2, name);
+}
+
+void lua_set_boolean(lua_State *L, const char *name, bool v)
+{
+    lua_pushboolean(L, v);
+    lua_setfield(L, -2, name);
+}
