@@ -93,5 +93,5 @@ void lua_open_curve(lua_State *L)
     static const luaL_Reg functions[] = {
         {"study_curve", curve_open}, {"study_curves", curve_list}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    lua_study_class(L, STUDY_CURVE_NAME, methods, curve_close);
+    lua_class(L, STUDY_CURVE_NAME, methods, curve_close);
 }

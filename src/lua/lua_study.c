@@ -344,19 +344,6 @@ static int run_log(lua_State *L)
 
 /* -------------------------------------------------------------------------------------- */
 
-void lua_study_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
-{
-    luaL_newmetatable(L, name);
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__close");
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
 void lua_open_study(lua_State *L)
 {
     static const luaL_Reg refs_methods[] = {{"read", refs_read},
@@ -376,8 +363,8 @@ void lua_open_study(lua_State *L)
                                          {"study_policy", study_policy},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    lua_study_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
-    lua_study_class(L, STUDY_RUN_NAME, run_methods, run_close);
+    lua_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
+    lua_class(L, STUDY_RUN_NAME, run_methods, run_close);
     lua_open_curve(L);
     lua_open_sweep(L);
     lua_open_locality(L);

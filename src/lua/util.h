@@ -38,6 +38,9 @@ void lua_set_integer(lua_State *L, const char *name, uint64_t v);
 void lua_set_string(lua_State *L, const char *name, const char *v);
 void lua_set_boolean(lua_State *L, const char *name, bool v);
 
+/* Make a class of userdata with these methods, which `gc` closes and collects. */
+void lua_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
+
 /* errno's name: "ENOMEM"; "E<number>" where it has none here. */
 const char *errno_name(int sys);
 
