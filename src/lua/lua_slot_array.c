@@ -208,7 +208,6 @@ static int array_sweep(lua_State *L)
     uint32_t room = v->p->base.room, at = lua_slots_start(L, v, 2);
     lua_Integer now = luaL_checkinteger(L, 3), limit = luaL_checkinteger(L, 4);
     int dirty = lua_isnoneornil(L, 5) ? -1 : lua_toboolean(L, 5);
-    at = at < room ? at : 0;
     for (uint32_t i = 0; i < room; i++, at = at + 1 < room ? at + 1 : 0) {
         if (!(lua_slot_state(v, at) & SLOT_FULL))
             continue;
