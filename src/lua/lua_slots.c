@@ -320,7 +320,7 @@ static int inner_victim(lua_State *L)
     lua_policy *p = check_inner(L, &set);
     uint64_t key = lua_isnoneornil(L, 2) ? POLICY_NO_KEY : (uint64_t)luaL_checkinteger(L, 2);
     if (p->inner->cls->victim(p->inner, set, key, &slot, &e) != VM_OK)
-        return luaL_error(L, "%s", e.text);
+        return lua_raise(L, &e);
     lua_pushinteger(L, slot);
     return 1;
 }
