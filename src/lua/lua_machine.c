@@ -58,28 +58,16 @@ static int machine_option_rows(lua_State *L)
         lua_setfield(L, -2, "kind");
         lua_pushstring(L, r->doc);
         lua_setfield(L, -2, "doc");
+        machine_push_option(L, &o, r);
+        lua_setfield(L, -2, "default");
         if (r->kind == OPTION_NAME || r->kind == OPTION_POLICY) {
-            machine_push_option(L, &o, r);
-            lua_setfield(L, -2, "default");
             lua_newtable(L);
             for (int k = 0; r->choice(k); k++) {
                 lua_pushstring(L, r->choice(k));
                 lua_rawseti(L, -2, k + 1);
             }
             lua_setfield(L, -2, "choices");
-        } else if (r->kind == OPTION_LIST) {
-            lua_newtable(L);
-            for (int k = 0; k < o.levels_count; k++) {
-                lua_pushinteger(L, o.levels[k]);
-                lua_rawseti(L, -2, k + 1);
-            }
-            lua_setfield(L, -2, "default");
-        } else {
-            if (r->kind == OPTION_BOOL)
-                lua_pushboolean(L, r->value != 0);
-            else
-                lua_pushinteger(L, r->value);
-            lua_setfield(L, -2, "default");
+        } else if (r->kind != OPTION_LIST) {
             lua_pushinteger(L, r->min);
             lua_setfield(L, -2, "min");
             lua_pushinteger(L, r->max);
