@@ -616,13 +616,13 @@ void lua_open_machine(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     lua_open_file(L);
+    lua_open_frames(L);
     lua_open_events(L);
     lua_tell_methods(L, false);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */
     lua_pop(L, 1);
-    lua_open_frames(L);
     lua_open_process(L);
     lua_open_boot(L);
     lua_open_replay(L);
