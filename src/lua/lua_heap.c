@@ -31,7 +31,8 @@ static lua_heap *heap_check_open(lua_State *L)
     return box;
 }
 
-/* The heap whose memory can be accessed; it is busy from here to heap_leave_call. */
+/* The heap whose memory can be accessed. The caller marks it busy around the access itself,
+ * which nothing can leave by an error. */
 static lua_heap *heap_enter_call(lua_State *L)
 {
     lua_heap *box = heap_check_open(L);
