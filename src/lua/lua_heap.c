@@ -427,12 +427,7 @@ static void heap_push_option(lua_State *L, const heap_option *o)
     lua_set_string(L, "doc", o->doc);
     if (o->choices) {
         lua_set_string(L, "default", o->choices[o->value]);
-        lua_newtable(L);
-        for (int i = 0; o->choices[i]; i++) {
-            lua_pushstring(L, o->choices[i]);
-            lua_rawseti(L, -2, i + 1);
-        }
-        lua_setfield(L, -2, "choices");
+        lua_set_names(L, "choices", o->choices);
         return;
     }
     lua_set_integer(L, "default", (uint64_t)o->value);

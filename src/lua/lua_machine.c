@@ -115,12 +115,7 @@ static void machine_push_param(lua_State *L, const policy_param *r)
     lua_set_string(L, "kind", kinds[r->kind]);
     lua_set_string(L, "doc", r->doc);
     if (r->kind == POLICY_NAME) {
-        lua_newtable(L);
-        for (int k = 0; r->names[k]; k++) {
-            lua_pushstring(L, r->names[k]);
-            lua_rawseti(L, -2, k + 1);
-        }
-        lua_setfield(L, -2, "choices");
+        lua_set_names(L, "choices", r->names);
         lua_set_string(L, "default", r->names[(int)r->value]);
         return;
     }

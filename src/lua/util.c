@@ -102,3 +102,13 @@ void lua_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFun
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 }
+
+void lua_set_names(lua_State *L, const char *name, const char *const *names)
+{
+    lua_newtable(L);
+    for (lua_Integer i = 0; names[i]; i++) {
+        lua_pushstring(L, names[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, name);
+}

@@ -37,6 +37,8 @@ void lua_remember(lua_State *L, const void *key, const void *of, int idx);
 void lua_set_integer(lua_State *L, const char *name, uint64_t v);
 void lua_set_string(lua_State *L, const char *name, const char *v);
 void lua_set_boolean(lua_State *L, const char *name, bool v);
+/* A list, of names with NULL behind the last. */
+void lua_set_names(lua_State *L, const char *name, const char *const *names);
 
 /* Make a class of userdata with these methods, which `gc` closes and collects. */
 void lua_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
