@@ -93,7 +93,7 @@ local function check_rockspec(root, report)
         local file = path:sub(#root + 2)
         local name = file:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
         known[file] = true
-        -- meta.lua and meta_types.lua are for a language server; nobody loads them.
+        -- meta.lua and its parts, meta_*.lua, are for a language server; nobody loads them.
         if modules[name] ~= file and not name:find("^vmem%.meta") then
             report(ROCKSPEC, 1, ('["%s"] = "%s" is missing'):format(name, file))
         end
