@@ -3,7 +3,7 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 
 -- Everything that Lua can call, with arguments, units, results and errors. What
 -- `vmem.trace` reads, records and makes is described in trace.lua, record.lua and
--- generate.lua; files and plain tables in meta_types.lua.
+-- generate.lua; files and plain tables in meta_types.lua, heaps in meta_heap.lua.
 --
 -- Addresses, cycles and counters are 64-bit integers: compare addresses with
 -- math.ult, print them with %#x. A size is an integer of bytes or a text such as

@@ -28,6 +28,14 @@ local function kind(v) return math.type(v) == "integer" and "integer" or type(v)
 
 local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
 
+-- "insert, remove, touch"
+local function names_of(t)
+  local names = {}
+  for name in pairs(t) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
 local function check_params(name, params)
   for k in pairs(params) do
     if type(k) ~= "string" or reserved[k] then
@@ -43,10 +51,7 @@ local function make(call, t, extra)
   local self = {}
   for k, v in pairs(t) do
     if not fields[k] then
-      local names = {}
-      for name in pairs(fields) do names[#names + 1] = name end
-      table.sort(names)
-      error(("%s: there is no field %s (there are %s)"):format(call, tostring(k), table.concat(names, ", ")), 0)
+      error(("%s: there is no field %s (there are %s)"):format(call, tostring(k), names_of(fields)), 0)
     end
     if kind(v) ~= fields[k] then
       error(("%s: %s is %s, but takes a %s"):format(call, k, show(v), fields[k]), 0)
@@ -143,11 +148,8 @@ function Policy.__index:with(params)
   for k, v in pairs(self.params) do copy.params[k] = v end
   for k, v in pairs(params) do
     if self.params[k] == nil then
-      local names = {}
-      for name in pairs(self.params) do names[#names + 1] = name end
-      table.sort(names)
       error(("policy %s has no parameter %s (it has %s)"):format(self.name, tostring(k),
-        #names > 0 and table.concat(names, ", ") or "none"), 2)
+        next(self.params) and names_of(self.params) or "none"), 2)
     end
     copy.params[k] = v
     parts[#parts + 1] = ("%s=%s"):format(k, tostring(v))

@@ -4,49 +4,37 @@
 
 #define PEEK_MAX (UINT64_C(1) << 30) /* bytes at once */
 
-static void boot_set(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
-static void boot_set_name(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void boot_push_item(lua_State *L, const boot_item *x)
 {
     static const char *const kinds[] = {"step", "table", "entry", "register", "walk"};
     lua_createtable(L, 0, 6);
-    boot_set_name(L, "kind", kinds[x->kind]);
+    lua_set_string(L, "kind", kinds[x->kind]);
     switch ((boot_kind)x->kind) {
     case BOOT_STEP:
-        boot_set_name(L, "name", boot_step_names[x->number]);
+        lua_set_string(L, "name", boot_step_names[x->number]);
         break;
     case BOOT_TABLE:
-        boot_set(L, "pa", x->pa);
-        boot_set(L, "bytes", x->now);
-        boot_set(L, "level", x->level);
-        boot_set(L, "va", x->va);
+        lua_set_integer(L, "pa", x->pa);
+        lua_set_integer(L, "bytes", x->now);
+        lua_set_integer(L, "level", x->level);
+        lua_set_integer(L, "va", x->va);
         break;
     case BOOT_ENTRY:
-        boot_set(L, "pa", x->pa);
-        boot_set(L, "level", x->level);
-        boot_set(L, "va", x->va);
-        boot_set(L, "old", x->was);
-        boot_set(L, "new", x->now);
+        lua_set_integer(L, "pa", x->pa);
+        lua_set_integer(L, "level", x->level);
+        lua_set_integer(L, "va", x->va);
+        lua_set_integer(L, "old", x->was);
+        lua_set_integer(L, "new", x->now);
         break;
     case BOOT_VALUE:
-        boot_set_name(L, "name", boot_register_names[x->number]);
-        boot_set(L, "old", x->was);
-        boot_set(L, "new", x->now);
+        lua_set_string(L, "name", boot_register_names[x->number]);
+        lua_set_integer(L, "old", x->was);
+        lua_set_integer(L, "new", x->now);
         break;
     case BOOT_WALK:
-        boot_set(L, "va", x->va);
+        lua_set_integer(L, "va", x->va);
         if (x->now)
-            boot_set(L, "pa", x->pa);
+            lua_set_integer(L, "pa", x->pa);
         break;
     }
 }
@@ -67,8 +55,8 @@ static void boot_push_bits(lua_State *L, const pte_format *f)
         if (!bits[i].mask)
             continue;
         lua_createtable(L, 0, 2);
-        boot_set_name(L, "name", f->read ? bits[i].riscv : bits[i].x86);
-        boot_set(L, "mask", bits[i].mask);
+        lua_set_string(L, "name", f->read ? bits[i].riscv : bits[i].x86);
+        lua_set_integer(L, "mask", bits[i].mask);
         lua_rawseti(L, -2, ++n);
     }
     lua_setfield(L, -2, "bits");
@@ -89,12 +77,12 @@ static int boot_boot(lua_State *L)
         boot_push_item(L, &b->log[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    boot_set_name(L, "why", boot_why_names[b->why]);
-    boot_set_name(L, "format", g->format->name);
-    boot_set(L, "va_bits", g->va_bits);
-    boot_set(L, "page", kernel_page(k));
-    boot_set(L, "entry_bytes", g->format->bytes);
-    boot_set(L, "levels", g->levels);
+    lua_set_string(L, "why", boot_why_names[b->why]);
+    lua_set_string(L, "format", g->format->name);
+    lua_set_integer(L, "va_bits", g->va_bits);
+    lua_set_integer(L, "page", kernel_page(k));
+    lua_set_integer(L, "entry_bytes", g->format->bytes);
+    lua_set_integer(L, "levels", g->levels);
     lua_newtable(L);
     for (unsigned i = 0; i < g->levels; i++) {
         lua_pushinteger(L, g->shift[i]);
@@ -102,14 +90,13 @@ static int boot_boot(lua_State *L)
     }
     lua_setfield(L, -2, "shift");
     boot_push_bits(L, g->format);
-    lua_pushboolean(L, b->mapped);
-    lua_setfield(L, -2, "mapped");
+    lua_set_boolean(L, "mapped", b->mapped);
     if (!b->mapped)
         return 1;
-    boot_set(L, "low", b->low);
-    boot_set(L, "base", b->base);
-    boot_set(L, "root", b->root);
-    boot_set(L, "frames", b->tables);
+    lua_set_integer(L, "low", b->low);
+    lua_set_integer(L, "base", b->base);
+    lua_set_integer(L, "root", b->root);
+    lua_set_integer(L, "frames", b->tables);
     return 1;
 }
 
@@ -132,11 +119,10 @@ static void boot_push_range(lua_State *L, const char *what, uint64_t start, uint
                             bool shared)
 {
     lua_createtable(L, 0, 5);
-    boot_set_name(L, "what", what);
-    boot_set(L, "start", start);
-    boot_set(L, "stop", start + bytes);
-    lua_pushboolean(L, shared);
-    lua_setfield(L, -2, "shared");
+    lua_set_string(L, "what", what);
+    lua_set_integer(L, "start", start);
+    lua_set_integer(L, "stop", start + bytes);
+    lua_set_boolean(L, "shared", shared);
 }
 
 /* p:kernel() -> list of { start =, stop =, what =, shared =, frame = }, by address */
@@ -156,7 +142,7 @@ static int boot_kernel(lua_State *L)
     lua_rawseti(L, -2, ++n);
     uint64_t va = half_stack_va(k, p);
     boot_push_range(L, "kernel stack", va, kernel_page(k), false);
-    boot_set(L, "frame", pte_ppn(g->format, pt_lookup(g, &k->hw->mem, b->root, va).pte));
+    lua_set_integer(L, "frame", pte_ppn(g->format, pt_lookup(g, &k->hw->mem, b->root, va).pte));
     lua_rawseti(L, -2, ++n);
     if (b->self) {
         uint64_t shift = g->shift[g->levels - 1], at = b->self << shift;
@@ -166,11 +152,10 @@ static int boot_kernel(lua_State *L)
         boot_push_range(L, "root page table", b->base + root, bytes, false);
     } else {
         lua_createtable(L, 0, 3);
-        boot_set_name(L, "what", "root page table");
-        lua_pushboolean(L, 0);
-        lua_setfield(L, -2, "shared");
+        lua_set_string(L, "what", "root page table");
+        lua_set_boolean(L, "shared", false);
     }
-    boot_set(L, "frame", root >> g->page_bits);
+    lua_set_integer(L, "frame", root >> g->page_bits);
     lua_rawseti(L, -2, ++n);
     return 1;
 }

@@ -79,10 +79,8 @@ static int curve_list(lua_State *L)
     lua_newtable(L);
     for (lua_Integer i = 0; study_curve_classes[i]; i++) {
         lua_createtable(L, 0, 2);
-        lua_pushstring(L, study_curve_classes[i]->policy);
-        lua_setfield(L, -2, "policy");
-        lua_pushstring(L, study_curve_classes[i]->doc);
-        lua_setfield(L, -2, "doc");
+        lua_set_string(L, "policy", study_curve_classes[i]->policy);
+        lua_set_string(L, "doc", study_curve_classes[i]->doc);
         lua_rawseti(L, -2, i + 1);
     }
     return 1;
@@ -95,5 +93,5 @@ void lua_open_curve(lua_State *L)
     static const luaL_Reg functions[] = {
         {"study_curve", curve_open}, {"study_curves", curve_list}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    lua_study_class(L, STUDY_CURVE_NAME, methods, curve_close);
+    lua_class(L, STUDY_CURVE_NAME, methods, curve_close);
 }

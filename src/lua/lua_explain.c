@@ -97,59 +97,41 @@ static void on_fault(void *ud, uint64_t va, access_kind kind, mmu_fault why, vm_
     r->hit = served == VM_OK;
 }
 
-static void put_int(lua_State *L, const char *name, uint64_t v)
-{
-    lua_pushinteger(L, (lua_Integer)v);
-    lua_setfield(L, -2, name);
-}
-
-static void put_str(lua_State *L, const char *name, const char *v)
-{
-    lua_pushstring(L, v);
-    lua_setfield(L, -2, name);
-}
-
-static void put_bool(lua_State *L, const char *name, bool v)
-{
-    lua_pushboolean(L, v);
-    lua_setfield(L, -2, name);
-}
-
 static void row_tlb(lua_State *L, const machine *m, const explain_row *r)
 {
     (void)m;
     const tlb *t = r->part;
     uint64_t vpn = r->a >> t->class_shift[r->level];
-    put_str(L, "what", "tlb");
-    put_str(L, "level", t->cfg.name);
-    put_int(L, "vpn", vpn);
-    put_int(L, "set", vpn & t->set_mask);
-    put_int(L, "tag", vpn >> log2_floor((uint64_t)t->set_mask + 1));
-    put_bool(L, "hit", r->hit);
-    put_int(L, "cycles", t->cfg.latency);
+    lua_set_string(L, "what", "tlb");
+    lua_set_string(L, "level", t->cfg.name);
+    lua_set_integer(L, "vpn", vpn);
+    lua_set_integer(L, "set", vpn & t->set_mask);
+    lua_set_integer(L, "tag", vpn >> log2_floor((uint64_t)t->set_mask + 1));
+    lua_set_boolean(L, "hit", r->hit);
+    lua_set_integer(L, "cycles", t->cfg.latency);
     if (r->hit)
-        put_int(L, "ppn", r->b >> 8);
+        lua_set_integer(L, "ppn", r->b >> 8);
 }
 
 static void row_pwc(lua_State *L, const machine *m, const explain_row *r)
 {
     (void)m;
-    put_str(L, "what", "pwc");
-    put_int(L, "level", r->level);
-    put_bool(L, "hit", r->hit);
+    lua_set_string(L, "what", "pwc");
+    lua_set_integer(L, "level", r->level);
+    lua_set_boolean(L, "hit", r->hit);
 }
 
 static void row_pte(lua_State *L, const machine *m, const explain_row *r)
 {
     const pte_format *f = m->hw.g.format;
-    put_str(L, "what", "pte");
-    put_int(L, "level", r->level);
-    put_int(L, "pa", r->a);
-    put_int(L, "pte", r->b);
-    put_bool(L, "present", r->b & f->present);
-    put_bool(L, "unknown", !(r->b & f->present) && r->b & f->unknown);
-    put_bool(L, "leaf", (r->b & f->present) && pte_is_leaf(f, r->b, r->level));
-    put_int(L, "ppn", pte_ppn(f, r->b));
+    lua_set_string(L, "what", "pte");
+    lua_set_integer(L, "level", r->level);
+    lua_set_integer(L, "pa", r->a);
+    lua_set_integer(L, "pte", r->b);
+    lua_set_boolean(L, "present", r->b & f->present);
+    lua_set_boolean(L, "unknown", !(r->b & f->present) && r->b & f->unknown);
+    lua_set_boolean(L, "leaf", (r->b & f->present) && pte_is_leaf(f, r->b, r->level));
+    lua_set_integer(L, "ppn", pte_ppn(f, r->b));
 }
 
 static void row_cache(lua_State *L, const machine *m, const explain_row *r)
@@ -157,25 +139,25 @@ static void row_cache(lua_State *L, const machine *m, const explain_row *r)
     (void)m;
     static const char *const classes[] = {"data", "fetch", "walk"};
     const cache *c = r->part;
-    put_str(L, "what", "cache");
-    put_str(L, "level", c->cfg.name);
-    put_int(L, "set", r->a & c->set_mask);
-    put_int(L, "tag", r->a >> log2_floor((uint64_t)c->set_mask + 1));
-    put_int(L, "pa", r->a << c->line_bits);
-    put_str(L, "class", classes[r->t]);
-    put_bool(L, "write", r->write);
-    put_bool(L, "hit", r->hit);
-    put_int(L, "cycles", c->cfg.latency);
+    lua_set_string(L, "what", "cache");
+    lua_set_string(L, "level", c->cfg.name);
+    lua_set_integer(L, "set", r->a & c->set_mask);
+    lua_set_integer(L, "tag", r->a >> log2_floor((uint64_t)c->set_mask + 1));
+    lua_set_integer(L, "pa", r->a << c->line_bits);
+    lua_set_string(L, "class", classes[r->t]);
+    lua_set_boolean(L, "write", r->write);
+    lua_set_boolean(L, "hit", r->hit);
+    lua_set_integer(L, "cycles", c->cfg.latency);
 }
 
 static void row_memory(lua_State *L, const machine *m, const explain_row *r)
 {
     static const char *const classes[] = {"data", "fetch", "walk"};
-    put_str(L, "what", "memory");
-    put_int(L, "pa", r->a);
-    put_str(L, "class", classes[r->t]);
-    put_bool(L, "write", r->write);
-    put_int(L, "cycles", r->write ? 0 : (uint64_t)m->opt.dram_latency);
+    lua_set_string(L, "what", "memory");
+    lua_set_integer(L, "pa", r->a);
+    lua_set_string(L, "class", classes[r->t]);
+    lua_set_boolean(L, "write", r->write);
+    lua_set_integer(L, "cycles", r->write ? 0 : (uint64_t)m->opt.dram_latency);
 }
 
 static void row_fault(lua_State *L, const machine *m, const explain_row *r)
@@ -183,9 +165,9 @@ static void row_fault(lua_State *L, const machine *m, const explain_row *r)
     static const char *const whys[] = {
         "", "not present", "protection", "not an address", "unknown PTE", "beyond DRAM"};
     (void)m;
-    put_str(L, "what", "fault");
-    put_str(L, "why", whys[r->level]);
-    put_bool(L, "served", r->hit);
+    lua_set_string(L, "what", "fault");
+    lua_set_string(L, "why", whys[r->level]);
+    lua_set_boolean(L, "served", r->hit);
 }
 
 static void (*const explain_rows[])(lua_State *, const machine *, const explain_row *) = {
@@ -195,11 +177,11 @@ static void push_geometry(lua_State *L, const machine *m)
 {
     const pt_geometry *g = &m->hw.g;
     lua_createtable(L, 0, 8);
-    put_int(L, "va_bits", g->va_bits);
-    put_int(L, "pa_bits", g->pa_bits);
-    put_int(L, "page_bits", g->page_bits);
-    put_str(L, "pte", g->format->name);
-    put_bool(L, "paging", m->hw.mmu->paging);
+    lua_set_integer(L, "va_bits", g->va_bits);
+    lua_set_integer(L, "pa_bits", g->pa_bits);
+    lua_set_integer(L, "page_bits", g->page_bits);
+    lua_set_string(L, "pte", g->format->name);
+    lua_set_boolean(L, "paging", m->hw.mmu->paging);
     lua_newtable(L); /* root first, as options have it */
     for (unsigned k = g->levels; k-- > 0;) {
         lua_pushinteger(L, g->bits[k]);
@@ -207,10 +189,11 @@ static void push_geometry(lua_State *L, const machine *m)
     }
     lua_setfield(L, -2, "levels");
     if (m->hw.mmu->chain_count[0])
-        put_int(L, "tlb_set_bits", log2_floor((uint64_t)m->hw.mmu->chain[0][0]->set_mask + 1));
+        lua_set_integer(L, "tlb_set_bits",
+                        log2_floor((uint64_t)m->hw.mmu->chain[0][0]->set_mask + 1));
     if (m->hw.l1d) {
-        put_int(L, "line_bits", m->hw.l1d->line_bits);
-        put_int(L, "cache_set_bits", log2_floor((uint64_t)m->hw.l1d->set_mask + 1));
+        lua_set_integer(L, "line_bits", m->hw.l1d->line_bits);
+        lua_set_integer(L, "cache_set_bits", log2_floor((uint64_t)m->hw.l1d->set_mask + 1));
     }
 }
 
@@ -258,9 +241,9 @@ static int process_explain(lua_State *L)
         explain_rows[x->rows[i].what](L, m, &x->rows[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    put_int(L, "va", va);
-    put_int(L, "cycles", machine_clock(m) - before);
-    put_bool(L, "cut", x->more);
+    lua_set_integer(L, "va", va);
+    lua_set_integer(L, "cycles", machine_clock(m) - before);
+    lua_set_boolean(L, "cut", x->more);
     push_geometry(L, m);
     lua_setfield(L, -2, "geometry");
     if (s == VM_FAULT) {
@@ -269,8 +252,8 @@ static int process_explain(lua_State *L)
     } else if (machine_peek(m, p, va, &pa)) {
         uint8_t byte;
         dram_read(&m->hw.mem, pa, &byte, 1);
-        put_int(L, "pa", pa);
-        put_int(L, "byte", byte);
+        lua_set_integer(L, "pa", pa);
+        lua_set_integer(L, "byte", byte);
     }
     return 1;
 }

@@ -108,18 +108,17 @@ static int machine_frames(lua_State *L)
 /* m:promote([pages]) -> how many large pages were made of base pages */
 static int machine_promote(lua_State *L)
 {
-    lua_machine *box = lua_check_machine(L, 1);
+    kernel *k = &lua_check_machine(L, 1)->m->kernel;
     lua_Integer pages = luaL_optinteger(L, 2, 0);
     luaL_argcheck(L, pages >= 0, 2, "less than no pages");
-    lua_pushinteger(L, (lua_Integer)huge_promote(&box->m->kernel, (uint64_t)pages));
-    return lua_tell(L, box, 1);
+    lua_pushinteger(L, (lua_Integer)huge_promote(k, (uint64_t)pages));
+    return 1;
 }
 
 /* m:compact([order]) -> is a block of the order free?, how many pages were moved */
 static int machine_compact(lua_State *L)
 {
-    lua_machine *box = lua_check_machine(L, 1);
-    kernel *k = &box->m->kernel;
+    kernel *k = &lua_check_machine(L, 1)->m->kernel;
     uint64_t before = k->n.compact_moves;
     bool done = true;
     if (lua_isnoneornil(L, 2)) {
@@ -131,7 +130,7 @@ static int machine_compact(lua_State *L)
     }
     lua_pushboolean(L, done);
     lua_pushinteger(L, (lua_Integer)(k->n.compact_moves - before));
-    return lua_tell(L, box, 2);
+    return 2;
 }
 
 /* core.frame_allocators() -> list of { name, doc } */
@@ -151,14 +150,11 @@ static int frames_allocators(lua_State *L)
 
 void lua_open_frames(lua_State *L)
 {
+    static const luaL_Reg methods[] = {{"_frames", machine_frames},
+                                       {"promote", machine_promote},
+                                       {"compact", machine_compact},
+                                       {NULL, NULL}};
+    luaL_setfuncs(L, methods, 0); /* the machine's methods are on the top */
     lua_pushcfunction(L, frames_allocators);
-    lua_setfield(L, -2, "frame_allocators");
-    lua_getfield(L, -1, "Machine");
-    lua_pushcfunction(L, machine_frames);
-    lua_setfield(L, -2, "_frames");
-    lua_pushcfunction(L, machine_promote);
-    lua_setfield(L, -2, "promote");
-    lua_pushcfunction(L, machine_compact);
-    lua_setfield(L, -2, "compact");
-    lua_pop(L, 1);
+    lua_setfield(L, -4, "frame_allocators"); /* below them its metatable, and the core's table */
 }

@@ -177,14 +177,8 @@ static void generate_push_option(lua_State *L, const generate_option *o)
         generate_push_number(L, o, o->min, "min");
         generate_push_number(L, o, o->max, "max");
     }
-    if (o->kind == GENERATE_NAME) {
-        lua_newtable(L);
-        for (size_t i = 0; o->choices[i]; i++) {
-            lua_pushstring(L, o->choices[i]);
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
-        lua_setfield(L, -2, "choices");
-    }
+    if (o->kind == GENERATE_NAME)
+        lua_set_names(L, "choices", o->choices);
 }
 
 static int generate_list(lua_State *L)

@@ -31,7 +31,8 @@ static lua_heap *heap_check_open(lua_State *L)
     return box;
 }
 
-/* The heap whose memory can be accessed; it is busy from here to heap_leave_call. */
+/* The heap whose memory can be accessed. The caller marks it busy around the access itself,
+ * which nothing can leave by an error. */
 static lua_heap *heap_enter_call(lua_State *L)
 {
     lua_heap *box = heap_check_open(L);
@@ -215,12 +216,6 @@ static int heap_look_failed(lua_State *L, lua_heap *box, const vm_error *e)
     return callback_raise(L, e);
 }
 
-static void heap_set_integer(lua_State *L, const char *name, uint64_t v)
-{
-    lua_pushinteger(L, (lua_Integer)v);
-    lua_setfield(L, -2, name);
-}
-
 /* h:blocks() -> list of { start, size, address, allocated, payload } in address order */
 static int heap_blocks_(lua_State *L)
 {
@@ -236,13 +231,12 @@ static int heap_blocks_(lua_State *L)
     for (size_t i = 0; i < l.count; i++) {
         uint64_t n;
         lua_createtable(L, 0, 5);
-        heap_set_integer(L, "start", l.b[i].start);
-        heap_set_integer(L, "size", l.b[i].size);
-        heap_set_integer(L, "address", l.b[i].payload);
-        lua_pushboolean(L, l.b[i].used);
-        lua_setfield(L, -2, "allocated");
+        lua_set_integer(L, "start", l.b[i].start);
+        lua_set_integer(L, "size", l.b[i].size);
+        lua_set_integer(L, "address", l.b[i].payload);
+        lua_set_boolean(L, "allocated", l.b[i].used);
         if (heap_asked(box->h, l.b[i].payload, &n))
-            heap_set_integer(L, "payload", n);
+            lua_set_integer(L, "payload", n);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return heap_told(L, box, 1);
@@ -297,21 +291,21 @@ static int heap_stats_(lua_State *L)
     if (s != VM_OK)
         return heap_look_failed(L, box, &e);
     lua_createtable(L, 0, 32);
-#define X(field, name, unit, doc) heap_set_integer(L, name, h->n.field);
+#define X(field, name, unit, doc) lua_set_integer(L, name, h->n.field);
     HEAP_COUNTERS(X)
 #undef X
-    heap_set_integer(L, "payload", h->n.payload);
-    heap_set_integer(L, "payload_peak", h->n.payload_peak);
-    heap_set_integer(L, "bytes", h->port.top - h->port.base);
-    heap_set_integer(L, "bytes_peak", h->n.bytes_peak);
-    heap_set_integer(L, "loads", h->port.loads);
-    heap_set_integer(L, "stores", h->port.stores);
-    heap_set_integer(L, "grows", h->port.grows);
-    heap_set_integer(L, "blocks", sum.blocks);
-    heap_set_integer(L, "allocated", sum.allocated);
-    heap_set_integer(L, "free_blocks", sum.free_blocks);
-    heap_set_integer(L, "free", sum.free);
-    heap_set_integer(L, "largest_free", sum.largest);
+    lua_set_integer(L, "payload", h->n.payload);
+    lua_set_integer(L, "payload_peak", h->n.payload_peak);
+    lua_set_integer(L, "bytes", h->port.top - h->port.base);
+    lua_set_integer(L, "bytes_peak", h->n.bytes_peak);
+    lua_set_integer(L, "loads", h->port.loads);
+    lua_set_integer(L, "stores", h->port.stores);
+    lua_set_integer(L, "grows", h->port.grows);
+    lua_set_integer(L, "blocks", sum.blocks);
+    lua_set_integer(L, "allocated", sum.allocated);
+    lua_set_integer(L, "free_blocks", sum.free_blocks);
+    lua_set_integer(L, "free", sum.free);
+    lua_set_integer(L, "largest_free", sum.largest);
     return heap_told(L, box, 1);
 }
 
@@ -429,24 +423,16 @@ static int heap_open_(lua_State *L)
 static void heap_push_option(lua_State *L, const heap_option *o)
 {
     lua_createtable(L, 0, 6);
-    lua_pushstring(L, o->name);
-    lua_setfield(L, -2, "name");
-    lua_pushstring(L, o->doc);
-    lua_setfield(L, -2, "doc");
+    lua_set_string(L, "name", o->name);
+    lua_set_string(L, "doc", o->doc);
     if (o->choices) {
-        lua_pushstring(L, o->choices[o->value]);
-        lua_setfield(L, -2, "default");
-        lua_newtable(L);
-        for (int i = 0; o->choices[i]; i++) {
-            lua_pushstring(L, o->choices[i]);
-            lua_rawseti(L, -2, i + 1);
-        }
-        lua_setfield(L, -2, "choices");
+        lua_set_string(L, "default", o->choices[o->value]);
+        lua_set_names(L, "choices", o->choices);
         return;
     }
-    heap_set_integer(L, "default", (uint64_t)o->value);
-    heap_set_integer(L, "min", (uint64_t)o->min);
-    heap_set_integer(L, "max", (uint64_t)o->max);
+    lua_set_integer(L, "default", (uint64_t)o->value);
+    lua_set_integer(L, "min", (uint64_t)o->min);
+    lua_set_integer(L, "max", (uint64_t)o->max);
 }
 
 static int heap_list_classes(lua_State *L)
@@ -455,10 +441,8 @@ static int heap_list_classes(lua_State *L)
     for (lua_Integer i = 0; heap_classes[i]; i++) {
         const heap_class *cls = heap_classes[i];
         lua_createtable(L, 0, 3);
-        lua_pushstring(L, cls->name);
-        lua_setfield(L, -2, "name");
-        lua_pushstring(L, cls->doc);
-        lua_setfield(L, -2, "doc");
+        lua_set_string(L, "name", cls->name);
+        lua_set_string(L, "doc", cls->doc);
         lua_newtable(L);
         for (lua_Integer k = 0; cls->options[k].name; k++) {
             heap_push_option(L, &cls->options[k]);

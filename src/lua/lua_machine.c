@@ -58,28 +58,16 @@ static int machine_option_rows(lua_State *L)
         lua_setfield(L, -2, "kind");
         lua_pushstring(L, r->doc);
         lua_setfield(L, -2, "doc");
+        machine_push_option(L, &o, r);
+        lua_setfield(L, -2, "default");
         if (r->kind == OPTION_NAME || r->kind == OPTION_POLICY) {
-            machine_push_option(L, &o, r);
-            lua_setfield(L, -2, "default");
             lua_newtable(L);
             for (int k = 0; r->choice(k); k++) {
                 lua_pushstring(L, r->choice(k));
                 lua_rawseti(L, -2, k + 1);
             }
             lua_setfield(L, -2, "choices");
-        } else if (r->kind == OPTION_LIST) {
-            lua_newtable(L);
-            for (int k = 0; k < o.levels_count; k++) {
-                lua_pushinteger(L, o.levels[k]);
-                lua_rawseti(L, -2, k + 1);
-            }
-            lua_setfield(L, -2, "default");
-        } else {
-            if (r->kind == OPTION_BOOL)
-                lua_pushboolean(L, r->value != 0);
-            else
-                lua_pushinteger(L, r->value);
-            lua_setfield(L, -2, "default");
+        } else if (r->kind != OPTION_LIST) {
             lua_pushinteger(L, r->min);
             lua_setfield(L, -2, "min");
             lua_pushinteger(L, r->max);
@@ -123,21 +111,12 @@ static void machine_push_param(lua_State *L, const policy_param *r)
 {
     static const char *const kinds[] = {"integer", "real", "name"};
     lua_createtable(L, 0, 6);
-    lua_pushstring(L, r->name);
-    lua_setfield(L, -2, "name");
-    lua_pushstring(L, kinds[r->kind]);
-    lua_setfield(L, -2, "kind");
-    lua_pushstring(L, r->doc);
-    lua_setfield(L, -2, "doc");
+    lua_set_string(L, "name", r->name);
+    lua_set_string(L, "kind", kinds[r->kind]);
+    lua_set_string(L, "doc", r->doc);
     if (r->kind == POLICY_NAME) {
-        lua_newtable(L);
-        for (int k = 0; r->names[k]; k++) {
-            lua_pushstring(L, r->names[k]);
-            lua_rawseti(L, -2, k + 1);
-        }
-        lua_setfield(L, -2, "choices");
-        lua_pushstring(L, r->names[(int)r->value]);
-        lua_setfield(L, -2, "default");
+        lua_set_names(L, "choices", r->names);
+        lua_set_string(L, "default", r->names[(int)r->value]);
         return;
     }
     const struct {
@@ -162,12 +141,9 @@ static int machine_policies(lua_State *L)
     for (lua_Integer i = 0; policy_classes[i]; i++) {
         const policy_class *c = policy_classes[i];
         lua_createtable(L, 0, 4);
-        lua_pushstring(L, c->name);
-        lua_setfield(L, -2, "name");
-        lua_pushstring(L, c->doc);
-        lua_setfield(L, -2, "doc");
-        lua_pushstring(L, serves[c->serves]);
-        lua_setfield(L, -2, "serves");
+        lua_set_string(L, "name", c->name);
+        lua_set_string(L, "doc", c->doc);
+        lua_set_string(L, "serves", serves[c->serves]);
         lua_newtable(L);
         for (lua_Integer k = 0; c->params && c->params[k].name; k++) {
             machine_push_param(L, &c->params[k]);
@@ -503,12 +479,6 @@ static int machine_get_options(lua_State *L)
     return 1;
 }
 
-static void push_field(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
 /* Base pages of a large one */
 static uint64_t machine_large_pages(const machine *m, const frame *r)
 {
@@ -545,28 +515,28 @@ static int machine_meminfo(lua_State *L)
         locked += r->use != FRAME_FREE && r->locks > 0;
     }
     lua_createtable(L, 0, 23);
-    push_field(L, "page", kernel_page(k));
-    push_field(L, "frames", k->frames.count);
-    push_field(L, "free", k->frames.free);
-    push_field(L, "resident", k->resident);
-    push_field(L, "anonymous", anonymous);
-    push_field(L, "huge", huge);
-    push_field(L, "cached", cached);
-    push_field(L, "shared", shared);
-    push_field(L, "mapped", mapped);
-    push_field(L, "dirty", dirty);
-    push_field(L, "locked", locked);
-    push_field(L, "tables", tables);
-    push_field(L, "kernel", k->boot.tables + k->boot.slots.used);
-    push_field(L, "kernel_stacks", k->boot.slots.used);
-    push_field(L, "swap", k->swap.slots.count);
-    push_field(L, "swap_used", k->swap.slots.used);
-    push_field(L, "swap_cached", swap_cached);
-    push_field(L, "committed", k->committed);
+    lua_set_integer(L, "page", kernel_page(k));
+    lua_set_integer(L, "frames", k->frames.count);
+    lua_set_integer(L, "free", k->frames.free);
+    lua_set_integer(L, "resident", k->resident);
+    lua_set_integer(L, "anonymous", anonymous);
+    lua_set_integer(L, "huge", huge);
+    lua_set_integer(L, "cached", cached);
+    lua_set_integer(L, "shared", shared);
+    lua_set_integer(L, "mapped", mapped);
+    lua_set_integer(L, "dirty", dirty);
+    lua_set_integer(L, "locked", locked);
+    lua_set_integer(L, "tables", tables);
+    lua_set_integer(L, "kernel", k->boot.tables + k->boot.slots.used);
+    lua_set_integer(L, "kernel_stacks", k->boot.slots.used);
+    lua_set_integer(L, "swap", k->swap.slots.count);
+    lua_set_integer(L, "swap_used", k->swap.slots.used);
+    lua_set_integer(L, "swap_cached", swap_cached);
+    lua_set_integer(L, "committed", k->committed);
     if (k->cfg.overcommit == OVERCOMMIT_STRICT)
-        push_field(L, "commit_limit",
-                   k->swap.slots.count + k->low_frames * k->cfg.overcommit_ratio / 100);
-    push_field(L, "host_bytes", m->hw.mem.committed * DRAM_BLOCK);
+        lua_set_integer(L, "commit_limit",
+                        k->swap.slots.count + k->low_frames * k->cfg.overcommit_ratio / 100);
+    lua_set_integer(L, "host_bytes", m->hw.mem.committed * DRAM_BLOCK);
     return 1;
 }
 
@@ -641,13 +611,13 @@ void lua_open_machine(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     lua_open_file(L);
+    lua_open_frames(L);
     lua_open_events(L);
     lua_tell_methods(L, false);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Machine"); /* where Lua adds its methods */
     lua_pop(L, 1);
-    lua_open_frames(L);
     lua_open_process(L);
     lua_open_boot(L);
     lua_open_replay(L);

@@ -3,14 +3,14 @@
  * A machine is a userdata that owns the C machine; a process is a handle (pid)
  * that keeps its machine alive by a user value and owns nothing. While C works
  * on a machine for longer than one call (a replay, whose trace may call back
- * into Lua), the machine is busy: closing it or starting on it again is an error. It is busy, too,
- * while a replacement policy in Lua serves it.
+ * into Lua), the machine is busy: closing it or starting on it again is an error.
+ * It is busy, too, while a replacement policy in Lua serves it.
  *
  * Listeners to the kernel's events hear of them when the method that caused them
  * is done: every method of both classes is wrapped in lua_tell where the classes
- * are made (lua_tell_methods). A method that raises after it changed the machine
- * calls lua_deliver first, as lua_raise_access does; what it leaves is heard
- * after the next method.
+ * are made (lua_tell_methods), but for those of lua_boot.c, which cause none. A method that raises
+ * after it changed the machine calls lua_deliver first, as lua_raise_access does; what it leaves is
+ * heard after the next method.
  */
 #ifndef VM_LUA_MACHINE_H
 #define VM_LUA_MACHINE_H
@@ -83,9 +83,9 @@ void lua_open_space(lua_State *L);   /* process methods on the top */
 void lua_open_life(lua_State *L);    /* process methods on the top */
 void lua_open_replay(lua_State *L);  /* core table on the top */
 void lua_open_file(lua_State *L);    /* machine methods on the top */
-void lua_open_frames(lua_State *L);  /* the same, with the machine's methods in it */
-void lua_open_boot(lua_State *L);    /* the same, with those of processes, too */
-void lua_open_events(lua_State *L);  /* core table, machine methods on the top */
+void lua_open_frames(lua_State *L);  /* core table, machine methods on the top */
+void lua_open_events(lua_State *L);  /* the same */
+void lua_open_boot(lua_State *L);    /* core table on the top, with both classes in it */
 
 #define LUA_MACHINE "vmem.machine"
 #define LUA_PROCESS "vmem.process"

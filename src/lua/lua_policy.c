@@ -154,13 +154,11 @@ static uint32_t serve_choose(lua_State *T, lua_policy *p, uint32_t set, uint64_t
         lua_pushvalue(T, 1);
         serve_push_key(T, key);
         callback_pass(T, 2, 1);
-        slot = serve_answer(T, p, set);
-        lua_settop(T, 1);
-        return slot;
+    } else {
+        if (p->inner->cls->victim(p->inner, set, key, &slot, &e) != VM_OK)
+            lua_raise(T, &e);
+        lua_pushinteger(T, slot);
     }
-    if (p->inner->cls->victim(p->inner, set, key, &slot, &e) != VM_OK)
-        luaL_error(T, "%s", e.text);
-    lua_pushinteger(T, slot);
     slot = serve_answer(T, p, set);
     lua_settop(T, 1);
     return slot;

@@ -205,12 +205,5 @@ void lua_open_hand(lua_State *L)
                                        {NULL, NULL}};
     lua_pushcfunction(L, hand_open);
     lua_setfield(L, -2, "policy_open");
-    luaL_newmetatable(L, LUA_HAND);
-    lua_pushcfunction(L, hand_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, hand_close);
-    lua_setfield(L, -2, "__close");
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    lua_class(L, LUA_HAND, methods, hand_close);
 }

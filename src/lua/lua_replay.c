@@ -174,12 +174,5 @@ void lua_open_replay(lua_State *L)
     lua_setfield(L, -2, "replay");
     lua_pushcfunction(L, replay_drain);
     lua_setfield(L, -2, "drain");
-    luaL_newmetatable(L, LUA_REPLAY);
-    lua_pushcfunction(L, replay_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, replay_close);
-    lua_setfield(L, -2, "__close");
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    lua_class(L, LUA_REPLAY, methods, replay_close);
 }

@@ -60,6 +60,14 @@ static void array_sift(const lua_slots *v, lua_array *a, uint32_t i, uint32_t sl
     array_sift_down(v, a, i, slot);
 }
 
+static void array_free_heap(const vm_host *h, lua_array *a)
+{
+    host_free(h, a->heap, a->room * sizeof *a->heap);
+    host_free(h, a->place, a->room * sizeof *a->place);
+    a->heap = a->place = NULL;
+    a->in_order = false;
+}
+
 static bool array_make_heap(const lua_slots *v, lua_array *a)
 {
     const vm_host *h = v->p->base.host;
@@ -67,9 +75,7 @@ static bool array_make_heap(const lua_slots *v, lua_array *a)
         a->heap = host_alloc(h, a->room * sizeof *a->heap);
         a->place = host_alloc(h, a->room * sizeof *a->place);
         if (!a->heap || !a->place) {
-            host_free(h, a->heap, a->room * sizeof *a->heap);
-            host_free(h, a->place, a->room * sizeof *a->place);
-            a->heap = a->place = NULL;
+            array_free_heap(h, a);
             return false;
         }
     }
@@ -208,7 +214,6 @@ static int array_sweep(lua_State *L)
     uint32_t room = v->p->base.room, at = lua_slots_start(L, v, 2);
     lua_Integer now = luaL_checkinteger(L, 3), limit = luaL_checkinteger(L, 4);
     int dirty = lua_isnoneornil(L, 5) ? -1 : lua_toboolean(L, 5);
-    at = at < room ? at : 0;
     for (uint32_t i = 0; i < room; i++, at = at + 1 < room ? at + 1 : 0) {
         if (!(lua_slot_state(v, at) & SLOT_FULL))
             continue;
@@ -279,14 +284,6 @@ void lua_arrays_leave(lua_slots *v, uint32_t slot)
 {
     for (lua_array *a = v->arrays; a; a = a->next)
         array_drop(v, a, slot);
-}
-
-static void array_free_heap(const vm_host *h, lua_array *a)
-{
-    host_free(h, a->heap, a->room * sizeof *a->heap);
-    host_free(h, a->place, a->room * sizeof *a->place);
-    a->heap = a->place = NULL;
-    a->in_order = false;
 }
 
 bool lua_arrays_grow(lua_slots *v, uint32_t room)

@@ -46,11 +46,12 @@ uint32_t lua_slots_slot(lua_State *L, const lua_slots *v, int idx)
     return (uint32_t)n;
 }
 
-/* The slot where a search begins: any number, counted round. */
+/* Slots from `room` on never had a page: a search that would begin there begins at 0. */
 uint32_t lua_slots_start(lua_State *L, const lua_slots *v, int idx)
 {
     lua_Integer n = luaL_optinteger(L, idx, 0), slots = (lua_Integer)v->p->base.cfg.slots;
-    return (uint32_t)((n % slots + slots) % slots);
+    uint32_t at = (uint32_t)((n % slots + slots) % slots);
+    return at < v->p->base.room ? at : 0;
 }
 
 /* Of a full slot. */
@@ -233,7 +234,6 @@ static int slots_find(lua_State *L)
     lua_slots *v = check_slots(L);
     slot_filter f = check_filter(L, 3);
     uint32_t room = v->p->base.room, at = lua_slots_start(L, v, 2);
-    at = at < room ? at : 0;
     for (uint32_t i = 0; i < room; i++, at = at + 1 < room ? at + 1 : 0)
         if (slot_passes(v, at, f)) {
             lua_pushinteger(L, at);
@@ -249,7 +249,6 @@ static int slots_sweep(lua_State *L)
 {
     lua_slots *v = check_slots(L);
     uint32_t room = v->p->base.room, at = lua_slots_start(L, v, 2);
-    at = at < room ? at : 0;
     /* Once round clears all bits, but a large page's bit speaks for many slots. */
     for (uint64_t i = 0; i <= UINT64_C(2) * room && v->p->full[v->set]; i++) {
         if ((lua_slot_state(v, at) & SLOT_FULL) && !lua_slot_referenced(v, at, true)) {
@@ -321,7 +320,7 @@ static int inner_victim(lua_State *L)
     lua_policy *p = check_inner(L, &set);
     uint64_t key = lua_isnoneornil(L, 2) ? POLICY_NO_KEY : (uint64_t)luaL_checkinteger(L, 2);
     if (p->inner->cls->victim(p->inner, set, key, &slot, &e) != VM_OK)
-        return luaL_error(L, "%s", e.text);
+        return lua_raise(L, &e);
     lua_pushinteger(L, slot);
     return 1;
 }

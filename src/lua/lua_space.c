@@ -396,18 +396,6 @@ static page_state space_state(const machine *m, const process *p, uint64_t va, p
     return area_find(&p->space->areas, va) ? PAGE_UNCACHED : PAGE_UNALLOCATED;
 }
 
-static void set_bool(lua_State *L, const char *name, bool v)
-{
-    lua_pushboolean(L, v);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, uint64_t v)
-{
-    lua_pushinteger(L, (lua_Integer)v);
-    lua_setfield(L, -2, name);
-}
-
 /* p:page(va) -> { state =, frame =, slot =, dirty =, accessed =, prot =, mapped =, pte =, size = }
  */
 static int space_page_(lua_State *L)
@@ -426,21 +414,21 @@ static int space_page_(lua_State *L)
     lua_setfield(L, -2, "state");
     if (!pt_canonical(g, va) || !p->space->root_ok)
         return 1;
-    set_integer(L, "pte", at.pte);
-    set_integer(L, "size", UINT64_C(1) << g->shift[at.level]);
+    lua_set_integer(L, "pte", at.pte);
+    lua_set_integer(L, "size", UINT64_C(1) << g->shift[at.level]);
     if (state == PAGE_CACHED) {
         char prot[4];
         const frame *r = frames_at(&m->kernel.frames, pte_ppn(f, at.pte));
         lua_prot_text(pte_prot(f, at.pte), prot);
-        set_integer(L, "frame", pte_ppn(f, at.pte));
-        set_bool(L, "dirty", at.pte & f->dirty);
-        set_bool(L, "accessed", at.pte & f->accessed);
+        lua_set_integer(L, "frame", pte_ppn(f, at.pte));
+        lua_set_boolean(L, "dirty", at.pte & f->dirty);
+        lua_set_boolean(L, "accessed", at.pte & f->accessed);
         lua_pushstring(L, prot);
         lua_setfield(L, -2, "prot");
-        set_integer(L, "mapped", r ? r->mapped : 0);
-        set_bool(L, "locked", r && r->locks);
+        lua_set_integer(L, "mapped", r ? r->mapped : 0);
+        lua_set_boolean(L, "locked", r && r->locks);
     } else if (pte_is_swapped(f, at.pte, &slot)) {
-        set_integer(L, "slot", slot);
+        lua_set_integer(L, "slot", slot);
     }
     return 1;
 }
@@ -495,16 +483,16 @@ static int space_smap_(lua_State *L)
         }
     }
     lua_createtable(L, 0, 12);
-    set_integer(L, "Rss", rss);
-    set_integer(L, "Pss", pss);
-    set_integer(L, "Private_Clean", of[0][0]);
-    set_integer(L, "Private_Dirty", of[0][1]);
-    set_integer(L, "Shared_Clean", of[1][0]);
-    set_integer(L, "Shared_Dirty", of[1][1]);
-    set_integer(L, "Referenced", referenced);
-    set_integer(L, "Anonymous", anonymous);
-    set_integer(L, "AnonHugePages", huge);
-    set_integer(L, "Swap", swap);
+    lua_set_integer(L, "Rss", rss);
+    lua_set_integer(L, "Pss", pss);
+    lua_set_integer(L, "Private_Clean", of[0][0]);
+    lua_set_integer(L, "Private_Dirty", of[0][1]);
+    lua_set_integer(L, "Shared_Clean", of[1][0]);
+    lua_set_integer(L, "Shared_Dirty", of[1][1]);
+    lua_set_integer(L, "Referenced", referenced);
+    lua_set_integer(L, "Anonymous", anonymous);
+    lua_set_integer(L, "AnonHugePages", huge);
+    lua_set_integer(L, "Swap", swap);
     return 1;
 }
 

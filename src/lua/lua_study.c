@@ -123,30 +123,23 @@ static int refs_read(lua_State *L)
     return 2;
 }
 
-static void study_field(lua_State *L, const char *name, uint64_t x)
-{
-    lua_pushinteger(L, (lua_Integer)x);
-    lua_setfield(L, -2, name);
-}
-
 static int refs_facts(lua_State *L)
 {
     const study_refs *r = lua_study_refs(L, 1);
     lua_createtable(L, 0, 8);
-    study_field(L, "refs", r->count);
-    study_field(L, "all", r->all);
+    lua_set_integer(L, "refs", r->count);
+    lua_set_integer(L, "all", r->all);
     lua_pushnumber(L, (lua_Number)r->rate / STUDY_HASHES);
     lua_setfield(L, -2, "rate");
-    study_field(L, "pages", r->pages);
-    study_field(L, "page", UINT64_C(1) << r->page_bits);
-    lua_pushboolean(L, r->writes);
-    lua_setfield(L, -2, "writes");
+    lua_set_integer(L, "pages", r->pages);
+    lua_set_integer(L, "page", UINT64_C(1) << r->page_bits);
+    lua_set_boolean(L, "writes", r->writes);
     lua_createtable(L, (int)r->processes, 0);
     for (size_t i = 0; i < r->processes; i++) {
         lua_createtable(L, 0, 3);
-        study_field(L, "task", r->process[i].task);
-        study_field(L, "refs", r->process[i].refs);
-        study_field(L, "pages", r->process[i].pages);
+        lua_set_integer(L, "task", r->process[i].task);
+        lua_set_integer(L, "refs", r->process[i].refs);
+        lua_set_integer(L, "pages", r->process[i].pages);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "processes");
@@ -324,10 +317,10 @@ static int run_step(lua_State *L)
 void lua_study_counts(lua_State *L, const study_counts *c)
 {
     lua_createtable(L, 0, 8);
-    study_field(L, "misses", c->misses);
-    study_field(L, "cold", c->cold);
-    study_field(L, "evictions", c->evictions);
-    study_field(L, "writebacks", c->writebacks);
+    lua_set_integer(L, "misses", c->misses);
+    lua_set_integer(L, "cold", c->cold);
+    lua_set_integer(L, "evictions", c->evictions);
+    lua_set_integer(L, "writebacks", c->writebacks);
 }
 
 static int run_result(lua_State *L)
@@ -351,19 +344,6 @@ static int run_log(lua_State *L)
 
 /* -------------------------------------------------------------------------------------- */
 
-void lua_study_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
-{
-    luaL_newmetatable(L, name);
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, gc);
-    lua_setfield(L, -2, "__close");
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
 void lua_open_study(lua_State *L)
 {
     static const luaL_Reg refs_methods[] = {{"read", refs_read},
@@ -383,8 +363,8 @@ void lua_open_study(lua_State *L)
                                          {"study_policy", study_policy},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    lua_study_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
-    lua_study_class(L, STUDY_RUN_NAME, run_methods, run_close);
+    lua_class(L, STUDY_REFS_NAME, refs_methods, refs_gc);
+    lua_class(L, STUDY_RUN_NAME, run_methods, run_close);
     lua_open_curve(L);
     lua_open_sweep(L);
     lua_open_locality(L);

@@ -11,9 +11,6 @@
  * it keeps the object. */
 study_refs *lua_study_refs(lua_State *L, int idx);
 
-/* A class of userdata with these methods, which `gc` closes and collects. */
-void lua_study_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
-
 /* What a study shares with policies of Lua's: it must not move. */
 typedef struct lua_study_owner {
     const char *busy; /* what it is busy with; NULL: it can be used */

@@ -129,5 +129,5 @@ void lua_open_sweep(lua_State *L)
     static const luaL_Reg functions[] = {
         {"study_sweep", sweep_open}, {"processors", sweep_processors}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    lua_study_class(L, STUDY_SWEEP_NAME, methods, sweep_close);
+    lua_class(L, STUDY_SWEEP_NAME, methods, sweep_close);
 }

@@ -222,12 +222,6 @@ static int lua_trace_len(lua_State *L)
     return 1;
 }
 
-static void lua_trace_field(lua_State *L, const char *name, uint64_t x)
-{
-    lua_pushinteger(L, (lua_Integer)x);
-    lua_setfield(L, -2, name);
-}
-
 static int lua_trace_info(lua_State *L)
 {
     lua_trace *t = lua_trace_check(L, 1);
@@ -237,20 +231,20 @@ static int lua_trace_info(lua_State *L)
     lua_createtable(L, 0, 16);
     lua_pushstring(L, format);
     lua_setfield(L, -2, "format");
-    lua_trace_field(L, "accesses", t->count);
+    lua_set_integer(L, "accesses", t->count);
     for (size_t i = 0; i < ACCESS_EVENT; i++)
-        lua_trace_field(L, access_kind_names[i], n.kinds[i]);
-    lua_trace_field(L, "events", n.kinds[ACCESS_EVENT]);
-    lua_trace_field(L, "tasks", n.tasks);
-    lua_trace_field(L, "pages", n.pages);
+        lua_set_integer(L, access_kind_names[i], n.kinds[i]);
+    lua_set_integer(L, "events", n.kinds[ACCESS_EVENT]);
+    lua_set_integer(L, "tasks", n.tasks);
+    lua_set_integer(L, "pages", n.pages);
     if (t->count > 0) {
-        lua_trace_field(L, "first", n.first);
-        lua_trace_field(L, "last", n.last);
-        lua_trace_field(L, "min", n.min);
-        lua_trace_field(L, "max", n.max);
+        lua_set_integer(L, "first", n.first);
+        lua_set_integer(L, "last", n.last);
+        lua_set_integer(L, "min", n.min);
+        lua_set_integer(L, "max", n.max);
     }
     if (n.bytes > 0) {
-        lua_trace_field(L, "bytes", n.bytes);
+        lua_set_integer(L, "bytes", n.bytes);
         if (t->count > 0) {
             lua_pushnumber(L, (lua_Number)n.bytes / (lua_Number)t->count);
             lua_setfield(L, -2, "bytes_per_access");

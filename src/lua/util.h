@@ -33,6 +33,16 @@ int lua_failed(lua_State *L, const vm_error *e);
  * so that C that knows the address finds it: rawgetp of the table, which is made here. */
 void lua_remember(lua_State *L, const void *key, const void *of, int idx);
 
+/* Set a field of the table on the top. */
+void lua_set_integer(lua_State *L, const char *name, uint64_t v);
+void lua_set_string(lua_State *L, const char *name, const char *v);
+void lua_set_boolean(lua_State *L, const char *name, bool v);
+/* A list, of names with NULL behind the last. */
+void lua_set_names(lua_State *L, const char *name, const char *const *names);
+
+/* Make a class of userdata with these methods, which `gc` closes and collects. */
+void lua_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
+
 /* errno's name: "ENOMEM"; "E<number>" where it has none here. */
 const char *errno_name(int sys);
 
