@@ -35,8 +35,6 @@ end
 
 -- --- sentences ---------------------------------------------------------------------------
 
-local riscv = { riscv = true }
-
 local function hex(v) return ("%#x"):format(v) end
 
 local why = {
@@ -70,7 +68,7 @@ local sentences = {
       table_name(log, log.levels - 1), table_name(log, log.levels - 1))
   end,
   no_self = function(log)
-    if not riscv[log.format] then
+    if log.format ~= "riscv" then
       return "The root does not map itself: a table can stand in for one of a lower level only if all have the same "
         .. "number of entries."
     end
@@ -85,7 +83,7 @@ local sentences = {
   end,
   load = function() return "The root's physical address goes into CR3. Nothing changes yet." end,
   on = function(log)
-    if riscv[log.format] then
+    if log.format == "riscv" then
       return log.mapped and ("One write to satp sets the mode (%d bits of address), ASID 0 and the root's PPN: "
         .. "paging is on. The next instruction is fetched through the identity mapping."):format(log.va_bits)
         or "Paging is on: satp gets a mode and a root as each process runs."
@@ -101,7 +99,7 @@ local sentences = {
       .. "from now on."
   end,
   flush = function(log)
-    return riscv[log.format] and "sfence.vma: the TLBs forget what they knew of the lower part."
+    return log.format == "riscv" and "sfence.vma: the TLBs forget what they knew of the lower part."
       or "CR3 is written again, and the TLBs forget what they knew of the lower part. Only now global pages are "
       .. "allowed (PGE), which later writes of CR3 leave in the TLBs."
   end,

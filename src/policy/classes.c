@@ -32,22 +32,15 @@ enum { ENHANCED_ENTER };
 enum { NRU_TIE = TICK_PARAMS, NRU_ENTER };
 enum { NRU_HAND, NRU_RANDOM };
 
-#define CLASS_ENTER                                                                                \
-    {                                                                                              \
-        "enter", POLICY_INTEGER, 1, 0, 1, NULL,                                                    \
-            "1: a page enters with its reference bit set; 0: cleared, until it is referenced "     \
-            "again (not where A bits of PTEs serve: the retried access sets them)"                 \
-    }
-
 static const char *const nru_ties[] = {"hand", "random", NULL};
 
-static const policy_param enhanced_params[] = {[ENHANCED_ENTER] = CLASS_ENTER, {0}};
+static const policy_param enhanced_params[] = {[ENHANCED_ENTER] = POLICY_ENTER_ROW, {0}};
 static const policy_param nru_params[] = {
     TICK_ROWS,
     [NRU_TIE] = {"tie", POLICY_NAME, NRU_HAND, 0, 1, nru_ties,
                  "which page of the lowest class: the first behind the last victim in the order "
                  "of slots, or one drawn at random"},
-    [NRU_ENTER] = CLASS_ENTER,
+    [NRU_ENTER] = POLICY_ENTER_ROW,
     {0},
 };
 

@@ -26,10 +26,7 @@ enum { CLOCK_FULL = 1, CLOCK_REFERENCED = 2 };
 enum { CLOCK_ENTER };
 
 static const policy_param clock_params[] = {
-    [CLOCK_ENTER] =
-        {"enter", POLICY_INTEGER, 1, 0, 1, NULL,
-         "1: a page enters with its reference bit set; 0: cleared, until it is "
-         "referenced again (not where A bits of PTEs serve: the retried access sets them)"},
+    [CLOCK_ENTER] = POLICY_ENTER_ROW,
     {0},
 };
 

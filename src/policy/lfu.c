@@ -153,8 +153,7 @@ const policy_class policy_lfu = {
     .check = lfu_check,
 };
 
-/* --- LFU with dynamic aging ---------------------------------------------------------------------
- */
+/* --- LFU with dynamic aging ------------------------------------------------------------------ */
 
 static void lfuda_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
 {
@@ -201,8 +200,7 @@ const policy_class policy_lfuda = {
     .check = lfu_check,
 };
 
-/* --- NFU
- * ------------------------------------------------------------------------------------------ */
+/* --- NFU -------------------------------------------------------------------------------------- */
 
 static void nfu_tick(policy *p)
 {

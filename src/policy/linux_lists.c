@@ -29,7 +29,8 @@ static const policy_param linux_params[] = {
     {0},
 };
 
-/* Of a slot's mark: the reference bit; found referenced once (PG_referenced). */
+/* Of a slot's mark: the reference bit, as roster_referenced has it; found referenced once
+ * (PG_referenced). */
 enum { LINUX_BIT = 1, LINUX_SEEN = 2 };
 
 typedef struct linux_lists {
@@ -77,11 +78,6 @@ static void linux_touch(policy *p, uint32_t set, uint32_t slot, bool write)
     (void)set;
     (void)write;
     ((linux_lists *)p)->g.mark[slot] |= LINUX_BIT;
-}
-
-static bool linux_referenced(linux_lists *x, uint32_t slot)
-{
-    return policy_is_used(&x->base, &x->g.mark[slot], LINUX_BIT, slot, true);
 }
 
 static void linux_evict(linux_lists *x, uint32_t slot)
@@ -142,11 +138,11 @@ static vm_status linux_victim(policy *p, uint32_t set, uint64_t key, uint32_t *s
     for (;;) {
         while (roster_count(g, LINUX_INACTIVE) * ratio < roster_count(g, LINUX_ACTIVE)) {
             uint32_t tail = roster_oldest(g, LINUX_ACTIVE);
-            linux_referenced(x, tail);
+            roster_referenced(g, p, tail);
             roster_move(g, LINUX_INACTIVE, tail);
         }
         *slot = p->chosen = roster_oldest(g, LINUX_INACTIVE);
-        if (!linux_referenced(x, *slot))
+        if (!roster_referenced(g, p, *slot))
             return VM_OK;
         bool again = g->mark[*slot] & LINUX_SEEN;
         g->mark[*slot] |= LINUX_SEEN; /* kept: deactivated, it comes back at once if used */

@@ -64,6 +64,14 @@ static uint32_t mglru_count(const mglru *m, uint64_t generation)
     return m->l.count[generation % MGLRU_MOST];
 }
 
+static uint64_t mglru_pages(const mglru *m)
+{
+    uint64_t all = 0;
+    for (uint64_t s = m->oldest; s <= m->youngest; s++)
+        all += mglru_count(m, s);
+    return all;
+}
+
 static void mglru_to_youngest(mglru *m, uint32_t slot)
 {
     uint32_t list = (uint32_t)(m->youngest % MGLRU_MOST);
@@ -105,9 +113,8 @@ static bool mglru_wants_aging(const mglru *m)
 {
     if (m->oldest + MGLRU_LEAST != m->youngest)
         return m->oldest + MGLRU_LEAST > m->youngest;
-    uint64_t all = 0, young = mglru_count(m, m->youngest), old = mglru_count(m, m->oldest);
-    for (uint64_t s = m->oldest; s <= m->youngest; s++)
-        all += mglru_count(m, s);
+    uint64_t young = mglru_count(m, m->youngest), old = mglru_count(m, m->oldest);
+    uint64_t all = mglru_pages(m);
     return young * MGLRU_LEAST > all || old * (MGLRU_LEAST + 2) < all;
 }
 
@@ -131,10 +138,7 @@ static vm_status mglru_victim(policy *p, uint32_t set, uint64_t key, uint32_t *s
     (void)set;
     (void)key;
     mglru *m = (mglru *)p;
-    uint64_t all = 0;
-    for (uint64_t s = m->oldest; s <= m->youngest; s++)
-        all += mglru_count(m, s);
-    if (all == 0)
+    if (mglru_pages(m) == 0)
         return policy_no_victim(p, e);
     /* Each round clears bits or begins a generation, so that some page is at last old. */
     for (;;) {

@@ -201,6 +201,14 @@ vm_status policy_reserve(policy *p, uint32_t n, vm_error *e);
 
 /* --- for policies ------------------------------------------------------------------ */
 
+/* The parameter of those that go by reference bits, set when a page enters. */
+#define POLICY_ENTER_ROW                                                                           \
+    {                                                                                              \
+        "enter", POLICY_INTEGER, 1, 0, 1, NULL,                                                    \
+            "1: a page enters with its reference bit set; 0: cleared, until it is referenced "     \
+            "again (not where A bits of PTEs serve: the retried access sets them)"                 \
+    }
+
 /* How many pages a set holds when it is full: as told, else as many as it holds now,
  * which is right when a victim is wanted. At least 1. */
 VM_INLINE uint32_t policy_capacity(const policy *p, uint32_t full)

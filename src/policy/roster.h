@@ -2,7 +2,7 @@
  * were evicted and are remembered, by key.
  *
  * A node is a page in a list of the policy's. Nodes below `room` are slots, those from
- * there on are ghosts, so that lists may be of one kind (ARC) or mix the two (the stack
+ * there on are ghosts, so that lists may be of one kind (Linux's) or mix the two (the stack
  * of LIRS, the ring of CLOCK-Pro), and a reference to a slot leads to its node without a
  * table. When there is room for more slots, ghosts are renumbered.
  *
@@ -76,7 +76,7 @@ void roster_forget(roster *g, uint32_t node);
  * list. ROSTER_NONE: it is forgotten, since its key has a ghost already (it was in two
  * slots), or no ghost is free. */
 uint32_t roster_evict(roster *g, uint32_t slot);
-/* Was the slot referenced, by the owner's bits or else its mark? Clears the bit. */
+/* Was the slot referenced, by the owner's bits or else bit 1 of its mark? Clears the bit. */
 VM_INLINE bool roster_referenced(roster *g, const policy *p, uint32_t slot)
 {
     return policy_is_used(p, &g->mark[slot], 1, slot, true);

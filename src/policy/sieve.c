@@ -38,21 +38,14 @@ static void sieve_free(policy *p)
 {
     sieve *v = (sieve *)p;
     lists_free(&v->l, p->host);
-    host_free(p->host, v->visited, p->room);
+    policy_free_slots(p, v->visited, 1);
 }
 
 static vm_status sieve_reserve(policy *p, uint32_t n, vm_error *e)
 {
     sieve *v = (sieve *)p;
     vm_status s = lists_reserve(&v->l, p->host, n, e);
-    if (s != VM_OK)
-        return s;
-    uint8_t *visited = host_realloc(p->host, v->visited, p->room, n);
-    if (!visited)
-        return vm_fail_nomem(e, "a SIEVE policy");
-    v->visited = visited;
-    p->room = n;
-    return VM_OK;
+    return s == VM_OK ? policy_grow(p, (void **)&v->visited, 1, n, e) : s;
 }
 
 static void sieve_touch(policy *p, uint32_t set, uint32_t slot, bool write)

@@ -34,10 +34,7 @@ enum { CHANCE_ENTER };
 enum { SLRU_PROTECTED };
 
 static const policy_param chance_params[] = {
-    [CHANCE_ENTER] = {"enter", POLICY_INTEGER, 1, 0, 1, NULL,
-                      "1: a page enters with its reference bit set; 0: cleared, until it is "
-                      "referenced again (not where A bits of PTEs serve: the retried access sets "
-                      "them)"},
+    [CHANCE_ENTER] = POLICY_ENTER_ROW,
     {0},
 };
 
@@ -78,22 +75,19 @@ VM_INLINE uint32_t stack_node(const policy *p, uint32_t set, uint32_t slot)
 
 static const char *stack_check(const policy *p) { return lists_check(&((const stack *)p)->lists); }
 
-static void stack_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
-{
-    (void)key;
-    lists *x = &((stack *)p)->lists;
-    uint32_t node = stack_node(p, set, slot);
-    if (list_has(x, node))
-        list_drop(x, set, node);
-    list_push_last(x, set, node);
-}
-
 static void stack_remove(policy *p, uint32_t set, uint32_t slot)
 {
     lists *x = &((stack *)p)->lists;
     uint32_t node = stack_node(p, set, slot);
     if (list_has(x, node))
         list_drop(x, set, node);
+}
+
+static void stack_insert(policy *p, uint32_t set, uint32_t slot, uint64_t key)
+{
+    (void)key;
+    stack_remove(p, set, slot);
+    list_push_last(&((stack *)p)->lists, set, stack_node(p, set, slot));
 }
 
 /* --- FIFO --------------------------------------------------------------------------- */
