@@ -6,7 +6,8 @@
 #   demo     a recorded program through a small machine
 #   test     build with warnings as errors, check each file alone, run the specs
 #   lint     luacheck, clang-format, cppcheck and the rules of the house
-#   asan     the specs under AddressSanitizer and UndefinedBehaviorSanitizer
+#   asan     the specs under AddressSanitizer and UndefinedBehaviorSanitizer, with a
+#            fifth of the random cases: VMEM_CASES=1 for all
 #   soak     random programs against a flat model for long: STEPS=1000000 SEED=
 #   bench    rates, as ratios within one run
 #   docs     write the reference anew from the tables in the code
@@ -14,13 +15,20 @@
 #   install  PREFIX=/usr/local, DESTDIR=
 #
 # Variables: CC, OPT (-O2), LUA, PREFIX, DESTDIR, SPEC (specs or options for
-# spec/run.lua), WERROR= to build with a compiler that warns of more.
+# spec/run.lua), JOBS (as many as processors), WERROR= to build with a compiler
+# that warns of more.
 
 BUILD   := build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SPEC    ?=
 OPT     ?= -O2
+
+# Compilers at once, and processes that share the specs out.
+JOBS    ?= $(or $(shell nproc 2>/dev/null),1)
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(JOBS)
+endif
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -153,9 +161,6 @@ $(FAIL): spec/fail.c src/base/base.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $<
 
-# Processes that share the specs out.
-JOBS ?= $(or $(shell nproc 2>/dev/null),1)
-
 test: all library check $(FAIL)
 	@$(LUA) spec/run.lua --jobs $(JOBS) $(SPEC)
 
@@ -181,7 +186,8 @@ $(BUILD)/asan/%_embed: %/embed.c src/vmem.h $(HOST)
 	$(CC) -std=c11 -O1 -g $(SANITIZE) $(WARN) -Werror -Isrc -o $@ $< $(BUILD)/asan/core.o $(LUA_LIBS) $(LIBS)
 
 asan: $(HOST) $(EMBEDS) all library $(FAIL)
-	@ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
+	@VMEM_CASES=$${VMEM_CASES:-0.2} \
+	 ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1:$$ASAN_OPTIONS \
 	 UBSAN_OPTIONS=print_stacktrace=1:$$UBSAN_OPTIONS $(HOST) spec/run.lua --jobs $(JOBS) $(SPEC)
 
 STEPS ?= 1000000

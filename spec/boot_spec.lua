@@ -4,6 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local scene = require("scene")
 local flat = require("fuzz.flat_model")
+local scale = require("scale")
 
 local KIB, MIB = 1 << 10, 1 << 20
 
@@ -440,7 +441,7 @@ TestBootRandom = {}
 
 -- Random programs on machines that keep a kernel in a few low pages.
 function TestBootRandom:testRandomProgramsBesideAKernel()
-    for seed = 1, math.ceil(60 * tonumber(os.getenv("VMEM_CASES") or 1)) do
+    for seed = 1, math.ceil(60 * scale) do
         lu.assertNil(flat.case(seed, 80, true))
     end
 end

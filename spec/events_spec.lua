@@ -4,7 +4,7 @@ local json = require("dkjson")
 local vmem = require("vmem")
 local tree = require("tree")
 
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 local PAGE = 4096
 
 -- Two frames and a swap area, so that the third page evicts.

@@ -4,8 +4,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 -- Pages of 1, 4 and 32 frames, and little memory.
 local SIZES = { { order = 0 }, { order = 2, page = "16KiB" }, { order = 5, page = "128KiB" } }

@@ -5,7 +5,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local model = require("fuzz.huge_model")
 
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 local PAGE, LARGE, BASE = 4096, 2 << 20, 1 << 30
 local ZEROS = ("\0"):rep(PAGE)
 

@@ -2,8 +2,7 @@
 local lu = require("luaunit")
 local kfuzz = require("fuzz.kernel_fuzz")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 TestKernelFuzz = {}
 

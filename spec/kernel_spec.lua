@@ -6,8 +6,7 @@ local vmem = require("vmem")
 local scene = require("scene")
 local flat = require("fuzz.flat_model")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function small(t)
     local o = { preset = "core-i7", dram = "256KiB", swap = "64KiB" }
@@ -18,7 +17,7 @@ end
 TestKernelFlatModel = {}
 
 function TestKernelFlatModel:testRandomProgramsSeeTheBytesOfAFlatModel()
-    for seed = 1, math.ceil(300 * scale) do lu.assertNil(flat.case(seed, 80)) end
+    for seed = 1, math.ceil(120 * scale) do lu.assertNil(flat.case(seed, 80)) end
 end
 
 -- A walk that began in a table which a large page had replaced: its fault never ended.

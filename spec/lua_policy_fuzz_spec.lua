@@ -5,8 +5,7 @@ local flat = require("fuzz.flat_model")
 local kfuzz = require("fuzz.kernel_fuzz")
 local samples = require("policy_samples")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 TestLuaPolicyFuzz = {}
 

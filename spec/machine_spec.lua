@@ -3,8 +3,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local fuzz = require("fuzz.machine_fuzz")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function machine(t)
     return vmem.machine(t or { preset = "core-i7" })
@@ -118,7 +117,7 @@ TestMachineModel = {}
 -- Every counter of random machines under random programs, and what killed whom,
 -- as a second machine, written from the definitions, has them.
 function TestMachineModel:testAllCountersOfRandomMachinesAreTheModels()
-    for seed = 1, math.ceil(160 * scale) do
+    for seed = 1, math.ceil(80 * scale) do
         lu.assertNil(fuzz.case(seed, seed % 2 == 0))
     end
 end

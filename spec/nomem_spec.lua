@@ -1,4 +1,5 @@
--- Host memory that runs out: every allocation of every operation fails in turn.
+-- Host memory that runs out: every allocation of every operation fails in turn (under
+-- sanitizers every fifth).
 --
 -- A scenario is a row: `make` prepares what the operation needs, into a table of
 -- its own, and `act` is the operation. For n = 1, 2, ... the n-th allocation of
@@ -14,8 +15,10 @@ local core = require("vmem.core")
 local fail = require("fail")
 local tree = require("tree")
 local tracefile = require("fuzz.trace_fuzz")
+local scale = require("scale")
 
 local MOST = 20000 -- allocations of one operation
+local STRIDE = math.max(1, math.floor(1 / scale)) -- under sanitizers every fifth is refused, say
 
 local small = { preset = "core-i7", dram = "512KiB", swap = "1MiB", cache = { l3 = { size = 0 } } }
 local text = ("All that the process beside holds. "):rep(100)
@@ -52,6 +55,8 @@ local function spread(list)
     return t
 end
 
+local references = spread({ "load", "store" })
+
 local function with_trace(s)
     with_machine(s)
     s.t = vmem.trace.new(spread({ "load", "store", "fetch", "modify" }))
@@ -80,7 +85,7 @@ local function with_events(s)
     local function event(t) list[#list + 1] = { "event", t } end
     local base = 1 << 32
     event({ type = "brk", addr = 1 << 24, task = 0 })
-    for i = 0, 19 do
+    for i = 0, 39 do
         local a = base + i * 65536
         event({ type = "mmap", addr = a, length = 16384, prot = 3, flags = 34, offset = 0, name = "lib", task = 0 })
         for k = 0, 3 do add("store", a + k * 4096, 8, 0) end
@@ -385,10 +390,10 @@ for _, row in ipairs(core.policies()) do
             make = function(s)
                 s.options = { preset = "core-i7", dram = "512KiB", swap = "1MiB", policy = row.name,
                     cache = { l3 = { size = 0 } } }
-                with_area(s)
+                with_pages(s)
             end,
             act = function(s)
-                for i = 0, 149 do s.p:store(s.a + i * 4096, i) end
+                for i = 100, 139 do s.p:store(s.a + i * 4096, i) end
             end })
     end
 end
@@ -398,9 +403,9 @@ for _, row in ipairs(vmem.heap.allocators()) do
     table.insert(scenarios, { "heap " .. row.name, make = with_machine, act = function(s)
         local h <close> = assert(vmem.heap.open(s.p, row.name, { source = "mmap", limit = "256KiB" }))
         local native <close> = vmem.heap.native(row.name)
-        for i = 1, 100 do
-            local a = h:malloc(i * 8)
-            native:malloc(i * 100)
+        for i = 1, 30 do
+            local a = h:malloc(i * 24)
+            native:malloc(i * 300)
             if i % 3 == 0 then h:free(a) end
         end
         lu.assertTrue(h:check())
@@ -463,13 +468,13 @@ table.insert(scenarios, { "another policy", make = with_pages, act = function(s)
     s.m:set_policy(samples.clock)
 end })
 table.insert(scenarios, { "a study of a policy in Lua", act = function(s)
-    s.t = vmem.trace.new(spread({ "load", "store" }))
+    s.t = vmem.trace.new(references)
     vmem.paging.run({ trace = s.t, frames = 20, policy = samples.wsclock })
     return true
 end, once = true })
 for _, policy in ipairs({ "fifo", "clock", "lru", "arc", "2q", "opt" }) do
     table.insert(scenarios, { "a study of " .. policy, act = function(s)
-        s.t = vmem.trace.new(spread({ "load", "store" }))
+        s.t = vmem.trace.new(references)
         local r = vmem.paging.decode({ trace = s.t })
         vmem.paging.run({ trace = r, frames = 20, policy = policy })
         vmem.paging.run({ trace = r, frames = 20, policy = policy, log = true })
@@ -479,14 +484,14 @@ for _, policy in ipairs({ "fifo", "clock", "lru", "arc", "2q", "opt" }) do
 end
 for _, policy in ipairs({ "lru", "opt", "clock" }) do
     table.insert(scenarios, { "a curve of " .. policy, act = function(s)
-        s.t = vmem.trace.new(spread({ "load", "store" }))
+        s.t = vmem.trace.new(references)
         vmem.paging.curve({ trace = s.t, policy = policy, sizes = { 10, 50 }, threads = 1 })
         vmem.paging.curve({ trace = s.t, policy = policy, sizes = { 10, 50 }, sample_pages = 40, threads = 0 })
         return true
     end })
 end
 table.insert(scenarios, { "a comparison, without a policy", act = function(s)
-    s.t = vmem.trace.new(spread({ "load", "store" }))
+    s.t = vmem.trace.new(references)
     local r = vmem.paging.decode({ trace = s.t })
     vmem.paging.compare({ trace = r, policies = { "fifo", "arc" }, frames = { 5, 50 }, threads = 2 })
     vmem.paging.working_set({ trace = r })
@@ -510,7 +515,7 @@ local function open_row(format, packer, command)
             with_machine(s)
             s.path = os.tmpname()
             if format == "vmt" then
-                local t <close> = vmem.trace.new(spread({ "load", "store" }))
+                local t <close> = vmem.trace.new(references)
                 assert(t:save(s.path))
             else
                 tracefile.write_file(s.path, contents[format])
@@ -581,7 +586,6 @@ local function whole(row, who, n, s)
         for i = 0, 39 do
             lu.assertEquals(s.beside:read(s.at + i * 4096, #text), text, where)
         end
-        lu.assertEquals({ s.m:check() }, { true }, where)
     end
 end
 
@@ -593,7 +597,6 @@ local function close(row, s)
         for _, f in ipairs(s.m:files()) do assert(s.m:file(f.name)):unlink() end
         if s.f then s.f:close() end
         collectgarbage() -- handles hold files that have no name
-        collectgarbage()
         local info = s.m:meminfo()
         lu.assertEquals({ info.free, info.swap_used }, { s.free or info.free, 0 }, row[1] .. ": frames, slots lost")
         lu.assertEquals({ s.m:check() }, { true })
@@ -602,9 +605,13 @@ local function close(row, s)
     if row.finish then row.finish(s) end
 end
 
-local function held()
+-- What an emergency collection has found is finalized by the next, which may free more:
+-- a second is for those few.
+local function held(expected)
     collectgarbage()
-    collectgarbage()
+    if expected and fail.held() ~= expected[1] then
+        collectgarbage()
+    end
     return { fail.held() }
 end
 
@@ -631,34 +638,22 @@ local function act(row, who, n)
     return refused
 end
 
-local function try(row, who, n)
-    local before = held()
+local function try(row, who, n, before)
     local refused = act(row, who, n)
-    lu.assertEquals(held(), before, ("%s, allocation %d of %s: bytes, blocks, wrong sizes held"):format(
+    lu.assertEquals(held(before), before, ("%s, allocation %d of %s: bytes, blocks, wrong sizes held"):format(
         row[1], n, who))
     return refused
 end
 
 TestNoMemory = {}
 
--- Files that this process, the shell's parent, has open once the pipe to the shell
--- is closed, which ends cat; the same each time where there is no /proc.
-local function open_files()
-    local path = os.tmpname()
-    local pipe = assert(io.popen(("cat; ls /proc/$PPID/fd 2>&1 | wc -l >%s"):format(tree.quote(path)), "w"))
-    pipe:close()
-    local file <close> = assert(io.open(path))
-    os.remove(path)
-    return file:read("n")
-end
-
 local function refuse_all(row, who)
-    local n, files = 1, open_files()
-    while try(row, who, n) do
-        n = n + 1
+    local n, files, before = 1 + #row[1] % STRIDE, tree.open_files(), held()
+    while try(row, who, n, before) do
+        n = n + STRIDE
         lu.assertTrue(n < MOST, row[1] .. " does not end")
     end
-    lu.assertEquals(open_files(), files, row[1] .. ": files left open")
+    lu.assertEquals(tree.open_files(), files, row[1] .. ": files left open")
 end
 
 for _, row in ipairs(scenarios) do

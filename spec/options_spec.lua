@@ -4,8 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local fuzz = require("fuzz.machine_fuzz")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function refused(o)
     local ok, e = pcall(vmem.machine, o)
@@ -249,7 +248,7 @@ function TestOptionsFuzz:testGarbage()
             end
         end
     end
-    local n = math.ceil(3000 * scale)
+    local n = math.ceil(1500 * scale)
     round(1, n // 4)
     collectgarbage()
     collectgarbage()

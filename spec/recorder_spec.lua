@@ -3,6 +3,7 @@
 local lu = require("luaunit")
 local core = require("vmem.core")
 local vmem = require("vmem")
+local tree = require("tree")
 
 local function has(name)
     return os.execute("command -v " .. name .. " >/dev/null 2>&1")
@@ -42,15 +43,6 @@ local function children()
     local text = p:read("a")
     p:close()
     return text
-end
-
-local function descriptors()
-    local self = assert(io.open("/proc/self/stat")):read("n")
-    collectgarbage()
-    local p = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(self)))
-    local n = p:read("n")
-    p:close()
-    return n
 end
 
 --- A static ELF program of one segment, from its machine's number and its code.
@@ -251,7 +243,8 @@ end
 
 function TestRecordEndings:testClosedEarly()
     needs("qemu-x86_64")
-    local before = descriptors()
+    collectgarbage()
+    local before = tree.open_files()
     for _, line in ipairs({ "sleep 100", "while :; do :; done" }) do
         local t = assert(vmem.trace.live({ "sh", "-c", line }))
         local n = 0
@@ -265,7 +258,8 @@ function TestRecordEndings:testClosedEarly()
         t:close()
     end
     lu.assertEquals(children(), "")
-    lu.assertTrue(descriptors() <= before)
+    collectgarbage()
+    lu.assertTrue(tree.open_files() <= before)
 end
 
 function TestRecordEndings:testEmulatorThatIsNone()

@@ -6,8 +6,7 @@ local fuzz = require("fuzz.machine_fuzz")
 local policies = require("fuzz.flat_model").policies
 local tree = require("tree")
 
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function with(o, shortcuts)
     local options = {}

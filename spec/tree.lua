@@ -2,6 +2,7 @@
 --    local tree = require "tree"
 --    tree.root, tree.build, tree.vmem, tree.lua      absolute paths
 --    tree.quote(word)                                 one word for a shell
+--    tree.open_files()                                how many this process has
 --    tree.scratch(function(folder) ... end)           a folder that is gone afterwards
 local tree = {}
 
@@ -32,6 +33,19 @@ do
     if file then
         file:close()
     end
+end
+
+---How many files this process has open; the same number each time where there is no
+---/proc. The shell, its child, counts once the pipe to it is closed, which ends cat: a
+---pipe from it would count, once or twice as it happens.
+---@return integer
+function tree.open_files()
+    local path = os.tmpname()
+    local pipe = assert(io.popen(("cat; ls /proc/$PPID/fd 2>&1 | wc -l >%s"):format(tree.quote(path)), "w"))
+    pipe:close()
+    local file <close> = assert(io.open(path))
+    os.remove(path)
+    return file:read("n")
 end
 
 ---Call `body` with the path of a new folder, and remove the folder afterwards,
