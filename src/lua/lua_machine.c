@@ -456,14 +456,7 @@ static int machine_clock_(lua_State *L)
 /* m:check() -> true, or nil and the first invariant broken */
 static int machine_check_(lua_State *L)
 {
-    const char *broken = machine_check(lua_check_machine(L, 1)->m);
-    if (!broken) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, broken);
-    return 2;
+    return lua_checked(L, machine_check(lua_check_machine(L, 1)->m));
 }
 
 /* m:_options() -> { ["dram.size"] = value, ... } */

@@ -120,14 +120,7 @@ static int hand_victim(lua_State *L)
 static int hand_check(lua_State *L)
 {
     const lua_hand *h = check_hand(L);
-    const char *broken = h->p->cls->check(h->p);
-    if (!broken) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    lua_pushnil(L);
-    lua_pushstring(L, broken);
-    return 2;
+    return lua_checked(L, h->p->cls->check(h->p));
 }
 
 static int hand_close(lua_State *L)

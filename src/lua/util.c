@@ -16,6 +16,17 @@ vm_host lua_host(lua_State *L)
 /* luaL_error adds the caller's position; the text is data, not a format. */
 int lua_raise(lua_State *L, const vm_error *e) { return luaL_error(L, "%s", e->text); }
 
+int lua_checked(lua_State *L, const char *broken)
+{
+    if (!broken) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, broken);
+    return 2;
+}
+
 int lua_failed(lua_State *L, const vm_error *e)
 {
     if (e->status == VM_INVALID || e->status == VM_NOMEM)

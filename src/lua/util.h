@@ -43,6 +43,9 @@ void lua_set_names(lua_State *L, const char *name, const char *const *names);
 /* Make a class of userdata with these methods, which `gc` closes and collects. */
 void lua_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
 
+/* What a component's x_check says: push true, or nil and the first invariant broken. */
+int lua_checked(lua_State *L, const char *broken);
+
 /* errno's name: "ENOMEM"; "E<number>" where it has none here. */
 const char *errno_name(int sys);
 
