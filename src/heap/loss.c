@@ -40,8 +40,9 @@ static bool loss_block(void *ud, const heap_block *b)
     l->payload += loss_take(&rest, n);
     l->headers += loss_take(&rest, b->payload - b->start);
     l->footers += loss_take(&rest, s.footer);
-    const uint64_t bare = b->payload - b->start + n + s.footer,
-                   even = align_up(bare, (uint64_t)w->h->cfg.align);
+    /* An allocator without the option has sizes of its own. */
+    const uint64_t align = w->h->cfg.align ? (uint64_t)w->h->cfg.align : 1;
+    const uint64_t bare = b->payload - b->start + n + s.footer, even = align_up(bare, align);
     l->padding += loss_take(&rest, even - bare);
     if (s.size > even)
         *(s.size == w->least.size ? &l->minimum : &l->rounding) += loss_take(&rest, s.size - even);

@@ -236,10 +236,21 @@ static int heap_lists_(lua_State *L)
     return heap_told(L, box, 1);
 }
 
+/* h:name() -> of its allocator */
+static int heap_name_(lua_State *L)
+{
+    lua_pushstring(L, heap_check_open(L)->h->cls->name);
+    return 1;
+}
+
 void lua_add_heap_looks(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"blocks", heap_blocks_}, {"check", heap_check_},
-                                       {"_stats", heap_stats_},  {"_loss", heap_loss_},
-                                       {"lists", heap_lists_},   {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"blocks", heap_blocks_},
+                                       {"check", heap_check_},
+                                       {"_stats", heap_stats_},
+                                       {"_loss", heap_loss_},
+                                       {"lists", heap_lists_},
+                                       {"name", heap_name_},
+                                       {NULL, NULL}};
     luaL_setfuncs(L, methods, 0);
 }
