@@ -27,7 +27,7 @@ local figures = {
 }
 compare.figures = figures
 
-local function short(name) return (name:match("([^/]+)%.rep$") or name:match("[^/]+$") or name) end
+local function short(name) return (name:match("([^/]+)%.rep[^/]*$") or name:match("[^/]+$") or name) end
 
 --- One figure as a table: a title, the head, a row an allocator. Means are of what is valid.
 ---@param figure? string of compare.figures: "utilization"
