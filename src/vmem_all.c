@@ -116,6 +116,7 @@
 #include "heap/buddies.c"
 #include "heap/bump.c"
 #include "heap/classes.c"
+#include "heap/loss.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -143,5 +144,6 @@
 #include "lua/lua_sweep.c"
 #include "lua/lua_locality.c"
 #include "lua/lua_heap.c"
+#include "lua/lua_heap_looks.c"
 #include "lua/core.c"
 #endif

@@ -98,6 +98,12 @@ put ""
 put "| counter | unit | |"
 put "|---|---|---|"
 for _, row in ipairs(vmem.heap.counters()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
+put ""
+put "`h:loss()` has the bytes of the heap that are no payload by what they are; they add up to `bytes - payload`."
+put ""
+put "| loss | |"
+put "|---|---|"
+for _, row in ipairs(vmem.heap.losses()) do put("| `%s` | %s |", row.name, row.doc) end
 
 put ""
 put "## Page-table formats"

@@ -2,10 +2,15 @@
 --- they read and write is counted as accesses, misses and faults.
 
 local core = require "vmem.core"
+local compare = require "vmem.heap.compare"
+local diverge = require "vmem.heap.diverge"
 local driver = require "vmem.heap.driver"
+local loss = require "vmem.heap.loss"
 local machine = require "vmem.machine"
 local options = require "vmem.options"
 local rep = require "vmem.heap.rep"
+local stepper = require "vmem.heap.stepper"
+local view = require "vmem.heap.view"
 
 local heap = {}
 
@@ -106,6 +111,7 @@ function heap.parse(text, name) return rep.parse(text, name) end
 ---   allocator  a name, or { name, option = value, ... }
 ---   options    of the allocator, if it is a name
 ---   machine    options of the machine, or nothing: a core-i7
+---   at         explain the loss after this operation: result.loss; nothing: do not
 ---   every      check the heap after so many operations; nothing: a thousand times
 ---   weight     of utilization in the index: 0.6
 ---   reference  operations a second that are worth all of the rest of it: 600,000
@@ -115,6 +121,47 @@ function heap.parse(text, name) return rep.parse(text, name) end
 ---@return string? code
 function heap.run(t) return driver.run(heap, machine.new, t) end
 
+--- A trace through an allocator, one operation at a time: s:step(), s:to(n), s.heap.
+---   trace, allocator, options, machine   as heap.run has them
+---@param t table
+---@return vmem.heap.Stepper? stepper nil, message, code: no such trace, or no heap
+---@return string? message
+---@return string? code
+function heap.stepper(t) return stepper.new(heap, machine.new, t) end
+
+--- Where the bytes of a heap are that are no payload, over a trace.
+---   trace, allocator, options, machine   as heap.run has them
+---   points   moments to look at, besides the peak: 200
+---@param t table
+---@return vmem.heap.LossSeries? series nil, message, code: no such trace, or no memory
+---@return string? message
+---@return string? code
+function heap.loss(t) return loss.series(heap, machine.new, t) end
+
+--- The names of losses: name, unit, doc.
+---@return table[]
+function heap.losses() return core.heap_losses() end
+
+--- The first operation of a trace at which two allocators part, and why.
+---   trace, machine   as heap.run has them
+---   a, b             allocators: a name, or { name, option = value, ... }
+---@param t table
+---@return vmem.heap.Divergence? divergence nil, message, code: no such trace, or no memory
+---@return string? message
+---@return string? code
+function heap.diverge(t) return diverge.new(heap, machine.new, t) end
+
+--- All allocators by all traces.
+---   traces      paths of .rep files, or traces
+---   allocators  names, or { name, option = value, ... }; nothing: all there are
+---   progress    called before each run: its number, how many there are, trace, allocator
+---   machine, every   as heap.run has them
+---@param t table
+---@return vmem.heap.Comparison? comparison nil, message, code: no such trace
+---@return string? message
+---@return string? code
+function heap.compare(t) return compare.new(heap, machine.new, t) end
+
 local Heap = core.Heap
 
 local function ratio(a, b) return b > 0 and a / b or 0.0 end
@@ -122,8 +169,10 @@ local function ratio(a, b) return b > 0 and a / b or 0.0 end
 --- Counters, and what follows from them: `utilization` and `utilization_peak` (payload
 --- over heap; the most payload over the largest heap, CS:APP 9.9.3), `internal` (bytes
 --- of allocated blocks that are no payload), `external` (the share of the free bytes
---- that is not in the largest free block), and searches, cycles and faults a call.
----@return table<string, number>
+--- that is not in the largest free block), and searches, cycles and faults a call. Over a
+--- machine also `pages` of the heap that the allocator touched, and of its accesses
+--- `tlb_misses` and `cache_misses` by level: tlb_misses.l1d, cache_misses.l2.
+---@return table<string, any>
 function Heap:stats()
   local s = self:_stats()
   local calls = s.mallocs + s.frees + s.reallocs
@@ -136,5 +185,13 @@ function Heap:stats()
   s.faults_per_call = ratio(s.faults, calls)
   return s
 end
+
+--- Where the heap's bytes are that are no payload: printed, a table. CS:APP 9.9.3.
+---@return vmem.heap.Loss
+function Heap:loss() return loss.new(self:_loss(), self:name()) end
+
+--- Blocks in address order and in the order of the free lists: printed, and :svg().
+---@return vmem.heap.View
+function Heap:view() return view.new(self) end
 
 return heap

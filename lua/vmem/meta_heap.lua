@@ -53,6 +53,18 @@ function Heap:usable_size(address) end
 ---@return vmem.Heap.Block[]
 function Heap:blocks() end
 
+---@class vmem.Heap.List
+---@field list integer # its number: a class of sizes, an order; 0 where there is one
+---@field [integer] integer # addresses, in the list's order
+
+---The free lists that have blocks, without an access. Where free blocks are found by a walk
+---over all, they are one list, by addresses; bump has none.
+---@return vmem.Heap.List[]
+function Heap:lists() end
+
+---@return string # of the allocator
+function Heap:name() end
+
 ---Walk the heap's invariants, without an access.
 ---@return boolean ok
 ---@return string? what # is wrong

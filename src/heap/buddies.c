@@ -334,6 +334,31 @@ static bool buddies_check(heap *h, heap_wrong *wrong)
     return true;
 }
 
+static void buddies_shape(heap *h, uint64_t n, heap_shape *s)
+{
+    const buddies *b = (buddies *)h;
+    unsigned order = 0;
+    while (order + 1 < b->orders && b->size[order] - buddies_word(b) < n)
+        order++;
+    s->size = b->size[order];
+}
+
+/* A list's number: its order. */
+static bool buddies_lists(heap *h, heap_member *visit, void *ud)
+{
+    buddies *b = (buddies *)h;
+    uint64_t seen = 0;
+    h->fuel = (h->port.top - h->port.base) / b->size[0] + 2;
+    for (unsigned k = 0; k <= b->root; k++)
+        for (uint64_t a = heap_link(h, buddies_head(b, k)); a;
+             a = heap_link(h, a + buddies_word(b)))
+            if (!heap_step(h, &seen))
+                return false;
+            else if (!visit(ud, k, a))
+                return true;
+    return true;
+}
+
 static const char *const buddies_systems[] = {"binary", "fibonacci", NULL};
 
 static const heap_option buddies_options[] = {
@@ -354,4 +379,6 @@ const heap_class heap_buddy = {
     NULL,
     buddies_usable_size,
     buddies_walk,
-    buddies_check};
+    buddies_check,
+    buddies_shape,
+    buddies_lists};

@@ -108,6 +108,12 @@ static bool bump_check(heap *h, heap_wrong *wrong)
     return true;
 }
 
+static void bump_shape(heap *h, uint64_t n, heap_shape *s)
+{
+    s->size = align_up(n + (uint64_t)h->cfg.word, (uint64_t)h->cfg.align);
+    s->unused = h->port.top - ((bump *)h)->next;
+}
+
 static const heap_option bump_options[] = {HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS, {0}};
 
 const heap_class heap_bump = {"bump",        "a pointer that moves up, and no block is used twice",
@@ -115,4 +121,5 @@ const heap_class heap_bump = {"bump",        "a pointer that moves up, and no bl
                               bump_init,     bump_malloc,
                               bump_free,     NULL,
                               bump_memalign, bump_usable_size,
-                              bump_walk,     bump_check};
+                              bump_walk,     bump_check,
+                              bump_shape,    NULL};

@@ -151,6 +151,28 @@ static vm_status heap_known(const heap *h, const char *call, uint64_t a, vm_erro
 
 /* --- meters ------------------------------------------------------------------------- */
 
+static void heap_misses_now(const heap *h, heap_misses *x)
+{
+    const hardware *hw = &h->port.m->hw;
+    for (unsigned i = 0; i < hw->mmu->chain_count[0]; i++)
+        x->tlb[i] = hw->mmu->chain[0][i]->n.misses;
+    for (unsigned i = 0; i < hw->cache_count; i++) {
+        const cache_counters *n = &hardware_cache(hw, hw->cpu, i)->n;
+        x->cache[i] = n->misses[0][TRAFFIC_DATA] + n->misses[1][TRAFFIC_DATA];
+    }
+}
+
+static void heap_misses_add(heap *h, const heap_misses *from)
+{
+    const hardware *hw = &h->port.m->hw;
+    heap_misses now = {0};
+    heap_misses_now(h, &now);
+    for (unsigned i = 0; i < hw->mmu->chain_count[0]; i++)
+        h->n.misses.tlb[i] += now.tlb[i] - from->tlb[i];
+    for (unsigned i = 0; i < hw->cache_count; i++)
+        h->n.misses.cache[i] += now.cache[i] - from->cache[i];
+}
+
 /* A call that failed midway may have left half a change: no more calls, only looks. */
 vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
 {
@@ -160,6 +182,7 @@ vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
     if (h->port.m && !h->batch) {
         at->clock = machine_clock(h->port.m);
         at->faults = h->port.m->kernel.n.faults;
+        heap_misses_now(h, &at->misses);
     }
     return heap_reserve(h, e);
 }
@@ -169,6 +192,7 @@ vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
     if (h->port.m && !h->batch) {
         h->n.cycles += machine_clock(h->port.m) - at->clock;
         h->n.faults += h->port.m->kernel.n.faults - at->faults;
+        heap_misses_add(h, &at->misses);
     }
     const uint64_t bytes = h->port.top - h->port.base;
     if (bytes > h->n.bytes_peak)
@@ -433,6 +457,16 @@ vm_status heap_walk(heap *h, heap_visit *visit, void *ud, vm_error *e)
 {
     heap_look look = heap_look_begin(h);
     bool whole = h->cls->walk(h, visit, ud);
+    vm_status s = heap_look_end(h, &look, e);
+    if (s == VM_OK && !whole)
+        s = vm_fail(e, VM_INVALID, "the heap is damaged: check says where");
+    return s;
+}
+
+vm_status heap_lists(heap *h, heap_member *visit, void *ud, vm_error *e)
+{
+    heap_look look = heap_look_begin(h);
+    bool whole = !h->cls->lists || h->cls->lists(h, visit, ud);
     vm_status s = heap_look_end(h, &look, e);
     if (s == VM_OK && !whole)
         s = vm_fail(e, VM_INVALID, "the heap is damaged: check says where");

@@ -31,10 +31,16 @@
     X(cycles, "cycles", "cycles", "of the machine, in the allocator: its init and its calls")      \
     X(faults, "faults", "faults", "page faults in the allocator: its init and its calls")
 
+/* In the allocator: accesses that a level of the TLBs or caches did not have. */
+typedef struct heap_misses {
+    uint64_t tlb[MMU_TLBS], cache[CACHE_LEVELS]; /* as the machine numbers its levels */
+} heap_misses;
+
 typedef struct heap_counters {
 #define X(field, name, unit, doc) uint64_t field;
     HEAP_COUNTERS(X)
 #undef X
+    heap_misses misses;
     uint64_t payload, payload_peak; /* bytes asked for in live blocks, now and at most */
     uint64_t bytes_peak;            /* of the heap, at most */
 } heap_counters;
@@ -63,6 +69,16 @@ typedef struct heap_block {
 /* False: enough. */
 typedef bool heap_visit(void *ud, const heap_block *b);
 
+/* What an allocator's block for n bytes is made of; what is before its payload, the walk
+ * tells. All 0: it has no footer, and no size but the one that the alignment gives it. */
+typedef struct heap_shape {
+    uint64_t size;   /* of the block, if it is cut to measure */
+    uint64_t footer; /* bytes of it behind the payload */
+    uint64_t unused; /* bytes at the heap's end that no block has had yet */
+} heap_shape;
+/* A member of a free list; lists have numbers. False: enough. */
+typedef bool heap_member(void *ud, unsigned list, uint64_t payload);
+
 /* The first thing wrong, and the address of the word that says so. */
 typedef struct heap_wrong {
     uint64_t addr;
@@ -86,6 +102,10 @@ typedef struct heap_class {
     uint64_t (*usable_size)(heap *h, uint64_t a);
     bool (*walk)(heap *h, heap_visit *visit, void *ud); /* in address order; false: damaged */
     bool (*check)(heap *h, heap_wrong *wrong);          /* false: *wrong says what */
+    /* n > 0; *s is all 0. No access. NULL: leaves it so. */
+    void (*shape)(heap *h, uint64_t n, heap_shape *s);
+    /* List by list, each in its order; false: damaged. NULL: there are none. */
+    bool (*lists)(heap *h, heap_member *visit, void *ud);
 } heap_class;
 
 struct heap {
@@ -141,6 +161,8 @@ vm_status heap_replay(heap *h, const heap_op *ops, size_t n, uint64_t *block, ui
 
 /* Blocks in address order, without accesses (see port.h). VM_INVALID: damaged. */
 vm_status heap_walk(heap *h, heap_visit *visit, void *ud, vm_error *e);
+/* The free blocks in the order of their lists, in the same way. */
+vm_status heap_lists(heap *h, heap_member *visit, void *ud, vm_error *e);
 /* *ok: all is as it should be; else `wrong`. */
 vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e);
 /* The bytes asked for at a live address; false: it is none. */
@@ -152,6 +174,7 @@ bool heap_asked(const heap *h, uint64_t a, uint64_t *n);
  * and how did it end? */
 typedef struct heap_meter {
     uint64_t clock, faults;
+    heap_misses misses;
 } heap_meter;
 vm_status heap_ready(heap *h, heap_meter *at, vm_error *e);
 vm_status heap_done(heap *h, const heap_meter *at, vm_error *e);

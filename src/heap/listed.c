@@ -174,12 +174,26 @@ static bool listed_check(tags *t, heap_wrong *wrong, uint64_t *members)
     return true;
 }
 
+static bool listed_lists(tags *t, heap_member *visit, void *ud)
+{
+    uint64_t seen = 0;
+    tags_begin(t);
+    for (unsigned c = 0; c <= listed_last(t); c++)
+        for (uint64_t a = listed_end(t, c, LISTED_HEAD); a; a = heap_link(&t->h, a + tags_word(t)))
+            if (!heap_step(&t->h, &seen))
+                return false;
+            else if (!visit(ud, c, a))
+                return true;
+    return true;
+}
+
 static const tags_index listed_index = {.links = 2,
                                         .tables = listed_tables,
                                         .find = listed_find,
                                         .insert = listed_insert,
                                         .remove = listed_remove,
-                                        .check = listed_check};
+                                        .check = listed_check,
+                                        .lists = listed_lists};
 
 static vm_status listed_init(heap *h, vm_error *e) { return tags_init(h, &listed_index, e); }
 

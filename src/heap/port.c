@@ -13,6 +13,7 @@ vm_status port_open(heap_port *t, vm_error *e)
         return VM_OK;
     }
     kernel *k = &t->m->kernel;
+    t->page_bits = log2_floor(kernel_page(k));
     if (t->source == PORT_MMAP) {
         map_request r = {.length = align_up(t->limit, kernel_page(k)),
                          .prot = PROT_R | PROT_W,
@@ -30,7 +31,8 @@ vm_status port_open(heap_port *t, vm_error *e)
 void port_close(heap_port *t)
 {
     host_free(&t->host, t->bytes, t->room);
-    t->bytes = NULL;
+    host_free(&t->host, t->touched, t->pages);
+    t->bytes = t->touched = NULL;
     if (t->source == PORT_MMAP && t->base && t->m && t->p->space)
         space_unmap(&t->m->kernel, t->p->space, t->base,
                     align_up(t->limit, kernel_page(&t->m->kernel)), NULL);
@@ -53,6 +55,42 @@ static vm_status port_grow_native(heap_port *t, uint64_t n)
     return VM_OK;
 }
 
+/* --- pages ------------------------------------------------------------------------------ */
+
+static size_t port_page(const heap_port *t, uint64_t a)
+{
+    return (size_t)((a >> t->page_bits) - (t->base >> t->page_bits));
+}
+
+/* Room to count the pages below `top`. */
+static vm_status port_reserve_pages(heap_port *t, uint64_t top)
+{
+    const size_t had = t->pages;
+    void *touched = t->touched;
+    if (!host_grow(&t->host, &touched, &t->pages, port_page(t, top - 1) + 1, 1))
+        return vm_fail_nomem(&t->refused, "a heap's count of pages");
+    t->touched = touched;
+    memset(t->touched + had, 0, t->pages - had);
+    return VM_OK;
+}
+
+static void port_touch(heap_port *t, uint64_t a)
+{
+    const size_t i = port_page(t, a);
+    if (VM_LIKELY(i < t->pages))
+        t->touched[i] = 1;
+}
+
+uint64_t port_touched(const heap_port *t)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->pages; i++)
+        n += t->touched[i];
+    return n;
+}
+
+/* --- growth ----------------------------------------------------------------------------- */
+
 uint64_t port_grow(heap_port *t, uint64_t n)
 {
     uint64_t old = t->top;
@@ -70,7 +108,9 @@ uint64_t port_grow(heap_port *t, uint64_t n)
         s = vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
                         "the heap ends at %#llx, but somebody moved the break to %#llx",
                         (unsigned long long)old, (unsigned long long)t->p->space->brk);
-    else if (t->source == PORT_SBRK)
+    else
+        s = port_reserve_pages(t, old + n);
+    if (s == VM_OK && t->source == PORT_SBRK)
         s = space_set_brk(&t->m->kernel, t->p->space, old + n, &t->refused);
     if (s == VM_REFUSED)
         return 0;
@@ -101,6 +141,8 @@ uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
     if (t->quiet && (a & (page - 1)) + n <= page && machine_peek(t->m, t->p, a, &pa)) {
         dram_read(&t->m->hw.mem, pa, b, n);
     } else {
+        if (!t->quiet)
+            port_touch(t, a);
         if (machine_front(t->m, t->p, a, n, ACCESS_LOAD, &pa))
             return dram_get(&t->m->hw.mem, pa, n);
         t->status = machine_read(t->m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
@@ -120,6 +162,7 @@ void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
         port_load(t, a, n);
         return;
     }
+    port_touch(t, a);
     if (machine_front(t->m, t->p, a, n, ACCESS_STORE, &pa)) {
         dram_put(&t->m->hw.mem, pa, n, x);
         return;

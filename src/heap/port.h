@@ -38,6 +38,11 @@ typedef struct heap_port {
     vm_error error;
     vm_error refused; /* why it did not grow, last */
     uint64_t loads, stores, grows;
+    /* An instrument, over a machine: 1 for each page of the heap that was touched; the
+     * first is that of base. */
+    uint8_t *touched;
+    size_t pages; /* that `touched` has room for */
+    unsigned page_bits;
 } heap_port;
 
 /* Begin with no bytes. PORT_SBRK: at the process's break, moved up to a multiple of 16;
@@ -49,6 +54,9 @@ void port_close(heap_port *t);
 
 /* `n` more bytes at the top, zeros: the top before; 0: refused. */
 uint64_t port_grow(heap_port *t, uint64_t n);
+
+/* Pages of the heap that loads and stores have touched. */
+uint64_t port_touched(const heap_port *t);
 
 /* The slow way of port_get and port_put: over a machine, and where it fails. */
 uint64_t port_load(heap_port *t, uint64_t a, unsigned n);

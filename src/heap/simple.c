@@ -63,11 +63,17 @@ static uint64_t simple_fill(simple *s, unsigned c)
     return at + s->pad;
 }
 
+/* The class of a request. */
+static unsigned simple_class_of(const simple *s, uint64_t n)
+{
+    unsigned c = n > 1 ? log2_floor(n - 1) + 1 : 0;
+    return c < s->least ? s->least : c;
+}
+
 static uint64_t simple_malloc(heap *h, uint64_t n)
 {
     simple *s = (simple *)h;
-    unsigned c = n > 1 ? log2_floor(n - 1) + 1 : 0;
-    c = c < s->least ? s->least : c;
+    const unsigned c = simple_class_of(s, n);
     uint64_t a = heap_link(h, simple_head(s, c));
     h->n.searches++;
     if (!a)
@@ -174,6 +180,26 @@ static bool simple_check(heap *h, heap_wrong *wrong)
     return true;
 }
 
+static void simple_shape(heap *h, uint64_t n, heap_shape *s)
+{
+    s->size = UINT64_C(1) << simple_class_of((simple *)h, n);
+}
+
+/* A list's number: its class. */
+static bool simple_lists(heap *h, heap_member *visit, void *ud)
+{
+    simple *s = (simple *)h;
+    uint64_t seen = 0;
+    h->fuel = (h->port.top - h->port.base) / (uint64_t)h->cfg.align + 1;
+    for (unsigned c = s->least; c < SIMPLE_CLASSES; c++)
+        for (uint64_t a = heap_link(h, simple_head(s, c)); a; a = heap_link(h, a))
+            if (!heap_step(h, &seen))
+                return false;
+            else if (!visit(ud, c, a))
+                return true;
+    return true;
+}
+
 static const heap_option simple_options[] = {HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS, {0}};
 
 const heap_class heap_simple = {
@@ -188,4 +214,6 @@ const heap_class heap_simple = {
     NULL,
     simple_usable_size,
     simple_walk,
-    simple_check};
+    simple_check,
+    simple_shape,
+    simple_lists};

@@ -395,6 +395,31 @@ bool tags_check(heap *h, heap_wrong *wrong)
     return true;
 }
 
+void tags_shape(heap *h, uint64_t n, heap_shape *s)
+{
+    const tags *t = (tags *)h;
+    s->size = tags_need(t, n);
+    s->footer = t->over - tags_word(t);
+}
+
+typedef struct tags_free_blocks {
+    heap_member *visit;
+    void *ud;
+} tags_free_blocks;
+
+static bool tags_visit_free(void *ud, const heap_block *b)
+{
+    const tags_free_blocks *f = ud;
+    return b->used || f->visit(f->ud, 0, b->payload);
+}
+
+bool tags_lists(heap *h, heap_member *visit, void *ud)
+{
+    tags *t = (tags *)h;
+    tags_free_blocks f = {visit, ud};
+    return t->index->lists ? t->index->lists(t, visit, ud) : tags_walk(h, tags_visit_free, &f);
+}
+
 bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a)
 {
     if (a < t->first || a >= t->h.port.top || (a - t->first) & ((uint64_t)t->h.cfg.align - 1))

@@ -43,6 +43,8 @@ typedef struct tags_index {
     void (*remove)(tags *t, uint64_t a, uint64_t size);
     /* Its own order; *members: how many. NULL as insert. False: *wrong says what. */
     bool (*check)(tags *t, heap_wrong *wrong, uint64_t *members);
+    /* As that of heap_class. NULL: one list, the free blocks by their addresses. */
+    bool (*lists)(tags *t, heap_member *visit, void *ud);
 } tags_index;
 
 struct tags {
@@ -65,6 +67,8 @@ uint64_t tags_memalign(heap *h, uint64_t align, uint64_t n);
 uint64_t tags_usable_size(heap *h, uint64_t a);
 bool tags_walk(heap *h, heap_visit *visit, void *ud);
 bool tags_check(heap *h, heap_wrong *wrong);
+void tags_shape(heap *h, uint64_t n, heap_shape *s);
+bool tags_lists(heap *h, heap_member *visit, void *ud);
 
 /* For indices. */
 VM_INLINE uint64_t tags_word(const tags *t) { return (uint64_t)t->h.cfg.word; }
@@ -105,6 +109,7 @@ extern const char *const tags_fits[],
         HEAP_OPTION(tags), tags_tags, TAGS_BOTH, 0, 0, "which blocks have headers and footers"     \
     }
 #define TAGS_CLASS                                                                                 \
-    tags_malloc, tags_free, tags_resize, tags_memalign, tags_usable_size, tags_walk, tags_check
+    tags_malloc, tags_free, tags_resize, tags_memalign, tags_usable_size, tags_walk, tags_check,   \
+        tags_shape, tags_lists
 
 #endif

@@ -144,13 +144,29 @@ static bool tlsf_check(tags *t, heap_wrong *wrong, uint64_t *members)
     return true;
 }
 
+/* A list's number: its power of two, and in the lowest bits which sixteenth. */
+static bool tlsf_lists(tags *t, heap_member *visit, void *ud)
+{
+    uint64_t seen = 0;
+    tags_begin(t);
+    for (unsigned i = 0; i < tlsf_powers(t) * TLSF_PART; i++)
+        for (uint64_t a = heap_link(&t->h, tlsf_head(t, 0, i)); a;
+             a = heap_link(&t->h, a + tags_word(t)))
+            if (!heap_step(&t->h, &seen))
+                return false;
+            else if (!visit(ud, i, a))
+                return true;
+    return true;
+}
+
 static const tags_index tlsf_index = {.links = 2,
                                       .least = TLSF_PART,
                                       .tables = tlsf_tables,
                                       .find = tlsf_find,
                                       .insert = tlsf_insert,
                                       .remove = tlsf_remove,
-                                      .check = tlsf_check};
+                                      .check = tlsf_check,
+                                      .lists = tlsf_lists};
 
 static vm_status tlsf_init(heap *h, vm_error *e) { return tags_init(h, &tlsf_index, e); }
 

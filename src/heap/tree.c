@@ -135,11 +135,26 @@ static bool tree_check(tags *t, heap_wrong *wrong, uint64_t *members)
     return true;
 }
 
+/* By size, then by address. */
+static bool tree_lists(tags *t, heap_member *visit, void *ud)
+{
+    uint64_t steps = 0, a = 0, size = 0, most = (t->h.port.top - t->first) / t->least;
+    for (uint64_t n = 0; (a = tree_first(t, a + 1, size, &steps)) != 0; n++) {
+        if (n > most)
+            return false;
+        if (!visit(ud, 0, a))
+            return true;
+        size = tags_size(tags_header(t, a));
+    }
+    return true;
+}
+
 static const tags_index tree_index = {.links = 2,
                                       .find = tree_find,
                                       .insert = tree_insert,
                                       .remove = tree_remove,
-                                      .check = tree_check};
+                                      .check = tree_check,
+                                      .lists = tree_lists};
 
 static vm_status tree_init(heap *h, vm_error *e) { return tags_init(h, &tree_index, e); }
 

@@ -1,29 +1,20 @@
 /* lua_heap.c: heaps as Lua objects.
  *
  *    core.heap_classes() -> list of { name, doc, options = list of rows }
- *    core.heap_counters() -> list of { name, unit, doc }
+ *    core.heap_counters(), heap_losses() -> lists of { name, unit, doc }
  *    core.heap_open(process or nil, class, { name = value }) -> heap; nil: over host memory
  *
  * A heap keeps its process's handle, and so the machine, alive. Collected, it frees
  * what the host has of it; only close, by itself or by <close>, changes the process.
  */
 #include "callback.h"
-#include "lua_machine.h"
+#include "lua_heap.h"
 
 #include <stdio.h>
 
-#include "../heap/heap.h"
+#include "../heap/loss.h"
 
-#define LUA_HEAP "vmem.heap"
-
-typedef struct lua_heap {
-    heap *h;             /* NULL: closed */
-    lua_process *handle; /* alive: it is user value 1; NULL: native */
-    bool busy;           /* in a call, under which a signal handler may run */
-} lua_heap;
-
-/* The heap whose host memory can be looked at. */
-static lua_heap *heap_check_open(lua_State *L)
+lua_heap *heap_check_open(lua_State *L)
 {
     lua_heap *box = luaL_checkudata(L, 1, LUA_HEAP);
     luaL_argcheck(L, box->h, 1, "the heap is closed");
@@ -31,9 +22,7 @@ static lua_heap *heap_check_open(lua_State *L)
     return box;
 }
 
-/* The heap whose memory can be accessed. The caller marks it busy around the access itself,
- * which nothing can leave by an error. */
-static lua_heap *heap_enter_call(lua_State *L)
+lua_heap *heap_enter_call(lua_State *L)
 {
     lua_heap *box = heap_check_open(L);
     const lua_process *handle = box->handle;
@@ -63,7 +52,7 @@ static int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error 
     return lua_raise_access(L, t->m, t->p, s, &t->info, e);
 }
 
-static int heap_told(lua_State *L, const lua_heap *box, int n)
+int heap_told(lua_State *L, const lua_heap *box, int n)
 {
     return box->handle ? lua_tell(L, box->handle->owner, n) : n;
 }
@@ -179,135 +168,7 @@ static int heap_replay_(lua_State *L)
     return heap_told(L, box, 1);
 }
 
-/* --- looks --------------------------------------------------------------------------- */
-
-/* The blocks of a walk: counted, then kept in memory of Lua's, which may be refused. */
-typedef struct heap_list {
-    heap_block *b; /* NULL: only count */
-    size_t count, room;
-} heap_list;
-
-static bool heap_list_add(void *ud, const heap_block *b)
-{
-    heap_list *l = ud;
-    if (l->b && l->count == l->room)
-        return false;
-    if (l->b)
-        l->b[l->count] = *b;
-    l->count++;
-    return true;
-}
-
-static vm_status heap_list_walk(lua_heap *box, heap_list *l, vm_error *e)
-{
-    l->room = l->count;
-    l->count = 0;
-    box->busy = true;
-    vm_status s = heap_walk(box->h, heap_list_add, l, e);
-    box->busy = false;
-    return s;
-}
-
-/* A look that failed leaves the process alone: it was not the program's. */
-static int heap_look_failed(lua_State *L, lua_heap *box, const vm_error *e)
-{
-    if (box->handle)
-        lua_deliver(L, box->h->port.m);
-    return callback_raise(L, e);
-}
-
-/* h:blocks() -> list of { start, size, address, allocated, payload } in address order */
-static int heap_blocks_(lua_State *L)
-{
-    lua_heap *box = heap_enter_call(L);
-    heap_list l = {0};
-    vm_error e;
-    if (heap_list_walk(box, &l, &e) != VM_OK)
-        return heap_look_failed(L, box, &e);
-    l.b = lua_newuserdatauv(L, l.count ? l.count * sizeof *l.b : 1, 0);
-    if (heap_list_walk(box, &l, &e) != VM_OK)
-        return heap_look_failed(L, box, &e);
-    lua_createtable(L, (int)(l.count < INT32_MAX ? l.count : 0), 0);
-    for (size_t i = 0; i < l.count; i++) {
-        uint64_t n;
-        lua_createtable(L, 0, 5);
-        lua_set_integer(L, "start", l.b[i].start);
-        lua_set_integer(L, "size", l.b[i].size);
-        lua_set_integer(L, "address", l.b[i].payload);
-        lua_set_boolean(L, "allocated", l.b[i].used);
-        if (heap_asked(box->h, l.b[i].payload, &n))
-            lua_set_integer(L, "payload", n);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    return heap_told(L, box, 1);
-}
-
-/* h:check() -> true, or false, what is wrong, the address of the word that says so */
-static int heap_check_(lua_State *L)
-{
-    lua_heap *box = heap_enter_call(L);
-    heap_wrong wrong = {0};
-    vm_error e;
-    bool ok = true;
-    box->busy = true;
-    vm_status s = heap_check(box->h, &ok, &wrong, &e);
-    box->busy = false;
-    if (s != VM_OK)
-        return heap_look_failed(L, box, &e);
-    lua_pushboolean(L, ok);
-    if (ok)
-        return heap_told(L, box, 1);
-    lua_pushstring(L, wrong.text);
-    lua_pushinteger(L, (lua_Integer)wrong.addr);
-    return heap_told(L, box, 3);
-}
-
-typedef struct heap_sums {
-    uint64_t blocks, allocated, free_blocks, free, largest;
-} heap_sums;
-
-static bool heap_sum(void *ud, const heap_block *b)
-{
-    heap_sums *sum = ud;
-    sum->blocks += b->used;
-    sum->allocated += b->used ? b->size : 0;
-    sum->free_blocks += !b->used;
-    sum->free += b->used ? 0 : b->size;
-    if (!b->used && b->size > sum->largest)
-        sum->largest = b->size;
-    return true;
-}
-
-/* h:_stats() -> counters, and sums over the blocks */
-static int heap_stats_(lua_State *L)
-{
-    lua_heap *box = heap_enter_call(L);
-    const heap *h = box->h;
-    heap_sums sum = {0};
-    vm_error e;
-    box->busy = true;
-    vm_status s = heap_walk(box->h, heap_sum, &sum, &e);
-    box->busy = false;
-    if (s != VM_OK)
-        return heap_look_failed(L, box, &e);
-    lua_createtable(L, 0, 32);
-#define X(field, name, unit, doc) lua_set_integer(L, name, h->n.field);
-    HEAP_COUNTERS(X)
-#undef X
-    lua_set_integer(L, "payload", h->n.payload);
-    lua_set_integer(L, "payload_peak", h->n.payload_peak);
-    lua_set_integer(L, "bytes", h->port.top - h->port.base);
-    lua_set_integer(L, "bytes_peak", h->n.bytes_peak);
-    lua_set_integer(L, "loads", h->port.loads);
-    lua_set_integer(L, "stores", h->port.stores);
-    lua_set_integer(L, "grows", h->port.grows);
-    lua_set_integer(L, "blocks", sum.blocks);
-    lua_set_integer(L, "allocated", sum.allocated);
-    lua_set_integer(L, "free_blocks", sum.free_blocks);
-    lua_set_integer(L, "free", sum.free);
-    lua_set_integer(L, "largest_free", sum.largest);
-    return heap_told(L, box, 1);
-}
+/* --- what it is --------------------------------------------------------------------- */
 
 /* h:range() -> the heap's first address, and the first behind it */
 static int heap_range_(lua_State *L)
@@ -454,6 +315,20 @@ static int heap_list_classes(lua_State *L)
     return 1;
 }
 
+/* A list of { name, unit, doc }. */
+static int heap_push_rows(lua_State *L, const char *const (*rows)[3], size_t count)
+{
+    static const char *const keys[] = {"name", "unit", "doc"};
+    lua_newtable(L);
+    for (size_t i = 0; i < count; i++) {
+        lua_createtable(L, 0, 3);
+        for (size_t k = 0; k < 3; k++)
+            lua_set_string(L, keys[k], rows[i][k]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 static int heap_list_counters(lua_State *L)
 {
     static const char *const rows[][3] = {
@@ -461,32 +336,37 @@ static int heap_list_counters(lua_State *L)
         HEAP_COUNTERS(X)
 #undef X
     };
-    static const char *const keys[] = {"name", "unit", "doc"};
-    lua_newtable(L);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        lua_createtable(L, 0, 3);
-        for (size_t k = 0; k < 3; k++) {
-            lua_pushstring(L, rows[i][k]);
-            lua_setfield(L, -2, keys[k]);
-        }
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    return 1;
+    return heap_push_rows(L, rows, sizeof rows / sizeof *rows);
+}
+
+static int heap_list_losses(lua_State *L)
+{
+    static const char *const rows[][3] = {
+#define X(field, doc) {#field, "bytes", doc},
+        HEAP_LOSS(X)
+#undef X
+    };
+    return heap_push_rows(L, rows, sizeof rows / sizeof *rows);
 }
 
 void lua_open_heap(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"malloc", heap_malloc_},   {"calloc", heap_calloc_},
-        {"realloc", heap_realloc_}, {"memalign", heap_memalign_},
-        {"free", heap_free_},       {"usable_size", heap_usable_size_},
-        {"blocks", heap_blocks_},   {"check", heap_check_},
-        {"_stats", heap_stats_},    {"range", heap_range_},
-        {"_replay", heap_replay_},  {"process", heap_process_},
-        {"close", heap_close_},     {NULL, NULL},
+        {"malloc", heap_malloc_},
+        {"calloc", heap_calloc_},
+        {"realloc", heap_realloc_},
+        {"memalign", heap_memalign_},
+        {"free", heap_free_},
+        {"usable_size", heap_usable_size_},
+        {"range", heap_range_},
+        {"_replay", heap_replay_},
+        {"process", heap_process_},
+        {"close", heap_close_},
+        {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"heap_classes", heap_list_classes},
                                          {"heap_counters", heap_list_counters},
+                                         {"heap_losses", heap_list_losses},
                                          {"heap_open", heap_open_},
                                          {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
@@ -498,6 +378,7 @@ void lua_open_heap(lua_State *L)
     lua_pushcfunction(L, heap_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
+    lua_add_heap_looks(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_setfield(L, -3, "Heap"); /* where Lua adds its methods */

@@ -6,16 +6,16 @@
 -- in the second nothing but the allocator touches memory, so that cycles, faults and
 -- searches are its own.
 
-local rep = require "vmem.heap.rep"
+local loss = require "vmem.heap.loss"
+local subject = require "vmem.heap.subject"
 local take = require("vmem.paging.options").take
 
 local driver = {}
 
-local MACHINE = { preset = "core-i7", dram = "128MiB", swap = "1GiB" }
-
 local rows = {
-  { "trace", "any" }, { "allocator", "any", "implicit" }, { "options", "any", {} }, { "machine", "any", MACHINE },
-  { "every", "count" }, { "weight", "rate", 0.6 }, { "reference", "number", 600e3 },
+  { "trace", "any" }, { "allocator", "any", "implicit" }, { "options", "any", {} },
+  { "machine", "any", subject.MACHINE }, { "every", "count" }, { "at", "integer" }, { "weight", "rate", 0.6 },
+  { "reference", "number", 600e3 },
 }
 
 ---@class vmem.heap.Result
@@ -29,6 +29,7 @@ local rows = {
 ---@field rate number # operations a second, on this host
 ---@field index number # the malloc lab's performance index, 0 to 1
 ---@field stats table # h:stats() of the second pass
+---@field loss? vmem.heap.Loss # after operation `at`
 local Result = {}
 Result.__index = Result
 
@@ -170,24 +171,6 @@ local function measure(t, h)
   return h:stats(), #t / math.max(seconds, 1e-9)
 end
 
-local function allocator(o)
-  local name, options = o.allocator, o.options
-  if type(name) == "table" then
-    options = {}
-    for k, v in pairs(o.allocator) do
-      if k ~= 1 then options[k] = v end
-    end
-    name = name[1]
-  end
-  return name, options
-end
-
-local function trace_of(v)
-  if type(v) == "string" then return rep.open(v) end
-  if type(v) == "table" and type(v.packed) == "function" then return v end
-  error("heap.run: trace is missing: the path of a .rep file, or what heap.trace gave", 3)
-end
-
 --- Run a trace of allocations through an allocator.
 ---@param heap table the module that opens heaps
 ---@param vmem_machine fun(t: table): vmem.Machine
@@ -197,9 +180,12 @@ end
 ---@return string? code
 function driver.run(heap, vmem_machine, t)
   local o = take("heap.run", t, rows)
-  local trace, message, code = trace_of(o.trace)
+  local trace, message, code = subject.trace("heap.run", o.trace)
   if not trace then return nil, message, code end
-  local name, options = allocator(o)
+  if o.at and (o.at < 0 or o.at > #trace) then
+    error(("heap.run: at is %d, but takes 0 to %d, the trace's operations"):format(o.at, #trace), 2)
+  end
+  local name, options = subject.allocator(o)
   local result = setmetatable({ allocator = name, trace = trace.name, ops = #trace, peak = trace.peak }, Result)
   local function pass(f)
     local m <close> = vmem_machine(o.machine)
@@ -218,6 +204,10 @@ function driver.run(heap, vmem_machine, t)
     return result
   end
   pass(function(h) result.stats, result.rate = measure(trace, h) end)
+  if o.at then
+    result.loss = loss.at(heap, vmem_machine, { trace = trace, allocator = o.allocator, options = o.options,
+      machine = o.machine }, o.at)
+  end
   result.utilization = result.stats.utilization_peak
   result.index = o.weight * result.utilization + (1 - o.weight) * math.min(1, result.rate / o.reference)
   return result

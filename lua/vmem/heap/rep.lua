@@ -20,6 +20,7 @@ local rep = {}
 ---@field id integer[] # -1: NULL
 ---@field size integer[] # 0 for "f"
 ---@field peak integer # bytes asked for at once, at most
+---@field peak_op integer # the operation after which they are
 ---@operator len: integer # operations
 local Trace = {}
 Trace.__index = Trace
@@ -58,7 +59,7 @@ end
 
 -- What the operations say of themselves: ids are allocated before they are freed.
 local function finish(t, lines)
-  local size, live, peak, ids = {}, 0, 0, 0
+  local size, live, peak, peak_op, ids = {}, 0, 0, 0, 0
   for i, kind in ipairs(t.kind) do
     local id = t.id[i]
     ids = math.max(ids, id + 1)
@@ -69,9 +70,9 @@ local function finish(t, lines)
     if kind ~= "a" then live = live - (size[id] or 0) end
     size[id] = kind ~= "f" and t.size[i] or nil
     live = live + t.size[i]
-    peak = math.max(peak, live)
+    if live > peak then peak, peak_op = live, i end
   end
-  t.ids, t.peak = ids, peak
+  t.ids, t.peak, t.peak_op = ids, peak, peak_op
   return setmetatable(t, Trace)
 end
 

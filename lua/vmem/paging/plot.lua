@@ -13,6 +13,11 @@ local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&qu
 
 local function escape(s) return (s:gsub("[&<>\"]", entities)) end
 
+--- A text as SVG has it.
+---@param s string
+---@return string
+plot.escape = escape
+
 -- 1, 2, 5 times powers of ten that cut `span` into some five parts.
 local function step(span)
   if span <= 0 then return 1 end
@@ -27,8 +32,8 @@ local function label(x)
 end
 
 --- `series`: list of { name =, points = { { x, y }, ... }, band = { { x, low, high }, ... }? };
---- `logx`: the x axis is logarithmic (x from 1).
----@param t { title: string, x: string, y: string, logx?: boolean, series: table[], mark?: table }
+--- `logx`: the x axis is logarithmic (x from 1); `stacked`: bands lie on each other, and are what counts.
+---@param t { title: string, x: string, y: string, logx?: boolean, stacked?: boolean, series: table[], mark?: table }
 ---@return string svg
 function plot.lines(t)
   local x0, x1, y1 = math.huge, -math.huge, 0
@@ -76,22 +81,26 @@ function plot.lines(t)
     if s.band and #s.band > 1 then
       for _, b in ipairs(s.band) do d[#d + 1] = ("%.1f,%.1f"):format(px(b[1]), py(math.min(b[3], y1))) end
       for k = #s.band, 1, -1 do d[#d + 1] = ("%.1f,%.1f"):format(px(s.band[k][1]), py(math.max(s.band[k][2], 0))) end
-      put('<polygon points="%s" fill="%s" fill-opacity="0.18"/>', table.concat(d, " "), colour)
+      put('<polygon points="%s" fill="%s" fill-opacity="%s"/>', table.concat(d, " "), colour, t.stacked and 0.6 or 0.18)
       d = {}
     end
     for k, p in ipairs(s.points) do d[k] = ("%.1f,%.1f"):format(px(p[1]), py(p[2])) end
-    put('<polyline points="%s" fill="none" stroke="%s" stroke-width="1.8"/>', table.concat(d, " "), colour)
-    if #s.points <= 80 then
+    put('<polyline points="%s" fill="none" stroke="%s" stroke-width="%s"/>', table.concat(d, " "), colour,
+      t.stacked and 0.8 or 1.8)
+    if #s.points <= 80 and not t.stacked then
       for _, p in ipairs(s.points) do
         put('<circle cx="%.1f" cy="%.1f" r="2.4" fill="%s"/>', px(p[1]), py(p[2]), colour)
       end
     end
-    put('<path d="M%d %dh22" stroke="%s" stroke-width="3"/>', W - RIGHT + 12, TOP + 18 * i - 8, colour)
-    put('<text x="%d" y="%d">%s</text>', W - RIGHT + 40, TOP + 18 * i - 4, escape(s.name))
+    local line = t.stacked and #t.series - i + 1 or i
+    put('<path d="M%d %dh22" stroke="%s" stroke-width="3"/>', W - RIGHT + 12, TOP + 18 * line - 8, colour)
+    put('<text x="%d" y="%d">%s</text>', W - RIGHT + 40, TOP + 18 * line - 4, escape(s.name))
   end
   if t.mark then
     put('<path d="M%.1f %dV%d" stroke="#888" stroke-dasharray="4 3"/>', px(t.mark[1]), TOP, H - BOTTOM)
-    put('<text x="%.1f" y="%d" fill="#666">%s</text>', px(t.mark[1]) + 4, TOP + 10, escape(t.mark[2]))
+    local x, late = px(t.mark[1]), fx(t.mark[1]) > 0.7
+    put('<text x="%.1f" y="%d" fill="#444" text-anchor="%s">%s</text>', x + (late and -4 or 4), TOP + 10,
+      late and "end" or "start", escape(t.mark[2]))
   end
   out[#out + 1] = "</svg>"
   return table.concat(out, "\n")
