@@ -41,12 +41,14 @@ build = {
       ["vmem.cli.paging"] = "lua/vmem/cli/paging.lua",
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
+      ["vmem.command"] = "lua/vmem/command.lua",
       ["vmem.events"] = "lua/vmem/events.lua",
       ["vmem.explain"] = "lua/vmem/explain.lua",
       ["vmem.frames"] = "lua/vmem/frames.lua",
       ["vmem.generate"] = "lua/vmem/generate.lua",
       ["vmem.heap"] = "lua/vmem/heap.lua",
       ["vmem.heap.driver"] = "lua/vmem/heap/driver.lua",
+      ["vmem.heap.record"] = "lua/vmem/heap/record.lua",
       ["vmem.heap.rep"] = "lua/vmem/heap/rep.lua",
       ["vmem.machine"] = "lua/vmem/machine.lua",
       ["vmem.maps"] = "lua/vmem/maps.lua",
@@ -86,6 +88,12 @@ build = {
          },
          defines = { "_GNU_SOURCE=" },
          libraries = { "pthread" },
+      },
+      -- Nor this: the recorder of allocations, which programs load.
+      ["libvmem-malloc"] = {
+         sources = { "src/record/malloc.c" },
+         defines = { "_GNU_SOURCE=" },
+         libraries = { "dl" },
       },
    },
    install = {

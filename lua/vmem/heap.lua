@@ -5,6 +5,7 @@ local core = require "vmem.core"
 local driver = require "vmem.heap.driver"
 local machine = require "vmem.machine"
 local options = require "vmem.options"
+local record = require "vmem.heap.record"
 local rep = require "vmem.heap.rep"
 
 local heap = {}
@@ -100,6 +101,15 @@ end
 ---@return string? message
 ---@return string? code
 function heap.parse(text, name) return rep.parse(text, name) end
+
+--- Run a program, unmodified, with a recorder of malloc and its kin before its
+--- libraries (docs/recording.md): { program, argument, ..., output =, of =, limit =, env =,
+--- stdin =, stdout = }.
+---@param t vmem.heap.Command
+---@return vmem.heap.Trace? trace nil, message, code
+---@return table|string? ending { status =, signal =, more =, foreign = }
+---@return string? code
+function heap.record(t) return record.record(t) end
 
 --- Run a trace through an allocator: check what it does, and measure it.
 ---   trace      the path of a .rep file, or a trace
