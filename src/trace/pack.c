@@ -78,6 +78,34 @@ static const struct {
     pack_method *method;
 } pack_methods[] = {{".gz", pack_gzip}, {".zst", pack_zstd}};
 
+/* Under another name until it is whole: a file that was there stays if this fails. */
+static vm_status pack_write(const vm_host *host, const char *path, const void *bytes, size_t n,
+                            vm_error *e)
+{
+    size_t size = strlen(path) + sizeof ".part";
+    char *part = host_alloc(host, size);
+    if (!part)
+        return vm_fail_nomem(e, "a file's name");
+    snprintf(part, size, "%s.part", path);
+    errno = 0;
+    FILE *f = fopen(part, "wb");
+    bool ok = f && fwrite(bytes, 1, n, f) == n;
+    int why = errno;
+    if (f && fclose(f) != 0 && ok) {
+        ok = false;
+        why = errno;
+    }
+    if (ok && rename(part, path) != 0) {
+        ok = false;
+        why = errno;
+    }
+    if (f && !ok)
+        remove(part);
+    host_free(host, part, size);
+    return ok ? VM_OK
+              : vm_fail_sys(e, VM_IO, why, "%s: cannot be written: %s", path, strerror(why));
+}
+
 vm_status pack_file(const vm_host *host, const char *path, const void *bytes, size_t n, vm_error *e)
 {
     vm_host own = *host;
@@ -92,18 +120,7 @@ vm_status pack_file(const vm_host *host, const char *path, const void *bytes, si
             return vm_fail_nomem(e, "compression");
         bytes = packed;
     }
-    errno = 0;
-    FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(bytes, 1, n, f) == n;
-    int why = errno;
-    if (f && fclose(f) != 0 && ok) {
-        ok = false;
-        why = errno;
-    }
+    vm_status st = pack_write(host, path, bytes, n, e);
     codec_free(&own, packed);
-    if (ok)
-        return VM_OK;
-    if (f)
-        remove(path);
-    return vm_fail_sys(e, VM_IO, why, "%s: cannot be written: %s", path, strerror(why));
+    return st;
 }

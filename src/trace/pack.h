@@ -6,7 +6,7 @@
 
 #include "../base/base.h"
 
-/* Errors: VM_IO, with errno, after which no file of this name is left; VM_NOMEM. */
+/* Errors: VM_IO, with errno; VM_NOMEM. A file that was there before stays if it fails. */
 vm_status pack_file(const vm_host *host, const char *path, const void *bytes, size_t n,
                     vm_error *e);
 

@@ -33,11 +33,11 @@ function Trace:__tostring()
     self.peak)
 end
 
---- The trace as a file of its dialect. A head whose peak is not above the weight would
---- be taken for the other: such a trace is given the classic one.
+--- The trace as a file of its dialect. Peaks that are not above the weight would be taken
+--- for it: such a trace gets a larger one, in the classic form.
 ---@return string
 function Trace:text()
-  local bytes = self.bytes or self.peak
+  local bytes = math.max(self.bytes or self.peak, self.weight)
   local out = { bytes, self.ids, #self, self.weight }
   if self.dialect == "weight first" and self.weight < bytes then out = { self.weight, self.ids, #self, bytes } end
   for i, kind in ipairs(self.kind) do
