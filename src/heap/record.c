@@ -170,7 +170,8 @@ static vm_status record_run(const vm_host *host, heap_recording *r, const heap_r
     if (!atomic_load(&r->log->seen))
         return vm_fail_sys(e, VM_IO, ENOEXEC,
                            cfg->of ? "%s started no program %s that could be recorded"
-                                   : "%s ended without loading the recorder %s",
+                                   : "%s ended without loading the recorder %s: the loader "
+                                     "refused, or the program has a malloc of its own",
                            cfg->argv[0], cfg->of ? cfg->of : cfg->library);
     return VM_OK;
 }
