@@ -48,6 +48,7 @@ build = {
       ["vmem.generate"] = "lua/vmem/generate.lua",
       ["vmem.heap"] = "lua/vmem/heap.lua",
       ["vmem.heap.driver"] = "lua/vmem/heap/driver.lua",
+      ["vmem.heap.patterns"] = "lua/vmem/heap/patterns.lua",
       ["vmem.heap.record"] = "lua/vmem/heap/record.lua",
       ["vmem.heap.rep"] = "lua/vmem/heap/rep.lua",
       ["vmem.machine"] = "lua/vmem/machine.lua",

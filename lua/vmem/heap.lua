@@ -5,6 +5,7 @@ local core = require "vmem.core"
 local driver = require "vmem.heap.driver"
 local machine = require "vmem.machine"
 local options = require "vmem.options"
+local patterns = require "vmem.heap.patterns"
 local record = require "vmem.heap.record"
 local rep = require "vmem.heap.rep"
 
@@ -83,9 +84,15 @@ function heap.option(allocator, t, name)
   end
 end
 
---- A trace of allocations: from a `.rep` file, by its path, or from a list of
---- { "a", id, size }, { "r", id, size } and { "f", id }.
----@param from string|table[]
+--- The patterns, traces made by formula: name, doc, and options, a list of rows: name,
+--- default, min, max, doc.
+---@return table[]
+function heap.patterns() return patterns.rows() end
+
+--- A trace of allocations: from a `.rep` file, by its path; from a list of
+--- { "a", id, size }, { "r", id, size } and { "f", id }; or a pattern, "@binary:small=16" or
+--- { "binary", small = 16 }.
+---@param from string|table
 ---@return vmem.heap.Trace? trace nil, message, code
 ---@return string? message
 ---@return string? code

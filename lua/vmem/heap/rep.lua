@@ -9,6 +9,7 @@
 -- block allocates, ids come again, sizes of 0 and of 64 bits, lines that end in CRLF.
 
 local core = require "vmem.core"
+local patterns = require "vmem.heap.patterns"
 
 local rep = {}
 
@@ -128,12 +129,20 @@ function rep.parse(text, name)
   return finish(t, lines)
 end
 
---- A trace from a file, plain or compressed with gzip, zstd or xz.
+--- A trace from a file, plain or compressed with gzip, zstd or xz; or, for "@binary:small=16",
+--- of a pattern.
 ---@param path string
 ---@return vmem.heap.Trace? trace
 ---@return string? message
 ---@return string? code
 function rep.open(path)
+  if path:sub(1, 1) == "@" then
+    local pattern, why = patterns.read(path:sub(2))
+    local list
+    if pattern then list, why = patterns.make(pattern) end
+    if not list then return nil, why, "EINVAL" end
+    return rep.new(list, why)
+  end
   local text, message, code = core.read_text(path)
   if not text then return nil, message, code end
   return rep.parse(text, path)
@@ -152,13 +161,18 @@ function rep.unpacked(packed, name)
   return assert(finish(t))
 end
 
---- A trace from lists of { "a", id, size }, { "r", id, size }, { "f", id }.
----@param list table[]
+--- A trace from lists of { "a", id, size }, { "r", id, size }, { "f", id }, or of a pattern.
+---@param list table
 ---@param name? string
 ---@return vmem.heap.Trace? trace
 ---@return string? message
 ---@return string? code
 function rep.new(list, name)
+  if type(list[1]) == "string" then
+    local made, why = patterns.make(list)
+    if not made then error("heap trace: " .. why, 2) end
+    list, name = made, why
+  end
   local t = { name = name or "list", dialect = "classic", weight = 1, kind = {}, id = {}, size = {} }
   for i, op in ipairs(list) do
     local kind, id, size = op[1], math.tointeger(op[2]), math.tointeger(op[3] or 0)
