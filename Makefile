@@ -1,6 +1,6 @@
 # vmem: `make demo` shows it, `make test` tests it; both do all set-up.
 #
-#   all      build/vmem/core.so, build/libvmem-record.so, build/bin/vmem
+#   all      build/vmem/core.so, build/libvmem-{record,malloc}.so, build/bin/vmem
 #   library  build/libvmem.so, for hosts without Lua (src/vmem.h)
 #   deps     look for what is needed again, and install what is missing
 #   demo     a recorded program through a small machine
@@ -88,15 +88,14 @@ SOURCES := $(sort $(wildcard src/*.c src/*/*.c))
 # Headers without a guard are templates: their includer defines what they need.
 HEADERS := $(sort $(shell grep -lE '^\#ifndef VM_[A-Z0-9_]*_H$$' $(wildcard src/*.h src/*/*.h)))
 FACE    := $(sort $(patsubst lua/%,%,$(wildcard lua/vmem/*.lua lua/vmem/*/*.lua)))
-# The recorder is a library of its own: the files of src/record that are not
-# part of the one translation unit.
-UNIT     := $(addprefix src/,$(shell sed -n 's/^\#include "\(.*\.c\)".*/\1/p' src/vmem_all.c))
-RECORDER := $(filter-out $(UNIT),$(wildcard src/record/*.c))
+# The recorders are libraries of their own, no part of the one translation unit.
+# That of allocations is for Linux: see src/record/malloc.c.
+RECORDER := $(filter-out src/record/malloc.c,$(wildcard src/record/*.c))
 
-CORE   := $(BUILD)/vmem/core.so
-PLUGIN := $(if $(RECORDER),$(BUILD)/libvmem-record.so)
+CORE      := $(BUILD)/vmem/core.so
+RECORDERS := $(BUILD)/libvmem-record.so $(if $(filter Linux,$(shell uname -s)),$(BUILD)/libvmem-malloc.so)
 
-all: $(CORE) $(PLUGIN) $(BUILD)/bin/vmem
+all: $(CORE) $(RECORDERS) $(BUILD)/bin/vmem
 
 # Rewritten only when it would differ: another compiler or other flags rebuild.
 FLAGS := $(CC) $(CSTD) $(OPT) $(LUA_CFLAGS) $(CFLAGS) $(LDFLAGS)
@@ -111,6 +110,11 @@ $(CORE): src/vmem_all.c $(BUILD)/flags
 $(BUILD)/libvmem-record.so: $(RECORDER) $(wildcard src/record/*.h src/base/*.h) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $(RECORDER) -lpthread
+
+# TLS of the initial kind: the functions must not allocate to find their own.
+$(BUILD)/libvmem-malloc.so: src/record/malloc.c src/record/log.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(SHARED) $(LDFLAGS) -o $@ $< -ldl
 
 $(BUILD)/bin/vmem: bin/vmem tools/launcher.sh $(BUILD)/config.mk
 	@mkdir -p $(@D)
@@ -233,7 +237,7 @@ install: all library
 	    install -m 644 "lua/$$file" '$(DESTDIR)$(LUADIR)/'"$$file" || exit 1; \
 	done
 	install -m 755 $(CORE) '$(DESTDIR)$(LIBDIR)/vmem'
-	$(if $(PLUGIN),install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)')
+	install -m 755 $(RECORDERS) '$(DESTDIR)$(LIBDIR)'
 	install -d '$(DESTDIR)$(PREFIX)/include' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	install -m 644 src/vmem.h '$(DESTDIR)$(PREFIX)/include'
 	install -m 755 $(LIBRARY) '$(DESTDIR)$(PREFIX)/lib'
@@ -246,5 +250,5 @@ install: all library
 # The second line: what LuaRocks leaves where it builds.
 clean:
 	rm -rf $(BUILD)
-	@rm -f vmem/core.so libvmem-record.so src/*.o src/*/*.o
+	@rm -f vmem/core.so libvmem-record.so libvmem-malloc.so src/*.o src/*/*.o
 	@rmdir vmem 2>/dev/null || true

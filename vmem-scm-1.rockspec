@@ -41,6 +41,7 @@ build = {
       ["vmem.cli.paging"] = "lua/vmem/cli/paging.lua",
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
+      ["vmem.command"] = "lua/vmem/command.lua",
       ["vmem.events"] = "lua/vmem/events.lua",
       ["vmem.explain"] = "lua/vmem/explain.lua",
       ["vmem.frames"] = "lua/vmem/frames.lua",
@@ -50,6 +51,8 @@ build = {
       ["vmem.heap.diverge"] = "lua/vmem/heap/diverge.lua",
       ["vmem.heap.driver"] = "lua/vmem/heap/driver.lua",
       ["vmem.heap.loss"] = "lua/vmem/heap/loss.lua",
+      ["vmem.heap.patterns"] = "lua/vmem/heap/patterns.lua",
+      ["vmem.heap.record"] = "lua/vmem/heap/record.lua",
       ["vmem.heap.rep"] = "lua/vmem/heap/rep.lua",
       ["vmem.heap.stepper"] = "lua/vmem/heap/stepper.lua",
       ["vmem.heap.subject"] = "lua/vmem/heap/subject.lua",
@@ -92,6 +95,12 @@ build = {
          },
          defines = { "_GNU_SOURCE=" },
          libraries = { "pthread" },
+      },
+      -- Nor this: the recorder of allocations, which programs load.
+      ["libvmem-malloc"] = {
+         sources = { "src/record/malloc.c" },
+         defines = { "_GNU_SOURCE=" },
+         libraries = { "dl" },
       },
    },
    install = {

@@ -94,6 +94,8 @@
 #include "trace/generate_matmul.c"
 #include "trace/generate_phases.c"
 #include "trace/tapread.c"
+#include "trace/pack.c"
+#include "trace/spawn.c"
 #include "trace/live.c"
 #include "trace/replay.c"
 #include "study/refs.c"
@@ -107,6 +109,7 @@
 #include "heap/port.c"
 #include "heap/heap.c"
 #include "heap/replay.c"
+#include "heap/record.c"
 #include "heap/tags.c"
 #include "heap/implicit.c"
 #include "heap/listed.c"
@@ -145,5 +148,6 @@
 #include "lua/lua_locality.c"
 #include "lua/lua_heap.c"
 #include "lua/lua_heap_looks.c"
+#include "lua/lua_heap_record.c"
 #include "lua/core.c"
 #endif

@@ -66,6 +66,24 @@ put "|---|---|"
 for _, row in ipairs(core.frame_allocators()) do put("| `%s` | %s |", row.name, row.doc) end
 
 put ""
+put "## Patterns of allocations"
+put ""
+put "Traces made by formula: `vmem.heap.trace{ \"binary\", small = 16 }`, or `@binary:small=16` where a"
+put "`.rep` file may stand. All blocks are freed in the end; random numbers depend on `seed` alone."
+put ""
+put "| pattern | |"
+put "|---|---|"
+for _, row in ipairs(vmem.heap.patterns()) do put("| `@%s` | %s |", row.name, row.doc) end
+put ""
+put "| option | default | takes | |"
+put "|---|---|---|---|"
+for _, row in ipairs(vmem.heap.patterns()) do
+  for _, o in ipairs(row.options) do
+    put("| `%s:%s` | %d | %d to %d | %s |", row.name, o.name, o.default, o.min, o.max, o.doc)
+  end
+end
+
+put ""
 put "## Allocators of heaps"
 put ""
 put "`vmem.heap.open(process, name, { option = value })`; `h:stats()` has the counters below, and sums."

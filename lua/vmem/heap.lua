@@ -8,6 +8,8 @@ local driver = require "vmem.heap.driver"
 local loss = require "vmem.heap.loss"
 local machine = require "vmem.machine"
 local options = require "vmem.options"
+local patterns = require "vmem.heap.patterns"
+local record = require "vmem.heap.record"
 local rep = require "vmem.heap.rep"
 local stepper = require "vmem.heap.stepper"
 local view = require "vmem.heap.view"
@@ -87,9 +89,15 @@ function heap.option(allocator, t, name)
   end
 end
 
---- A trace of allocations: from a `.rep` file, by its path, or from a list of
---- { "a", id, size }, { "r", id, size } and { "f", id }.
----@param from string|table[]
+--- The patterns, traces made by formula: name, doc, and options, a list of rows: name,
+--- default, min, max, doc.
+---@return table[]
+function heap.patterns() return patterns.rows() end
+
+--- A trace of allocations: from a `.rep` file, by its path; from a list of
+--- { "a", id, size }, { "r", id, size } and { "f", id }; or a pattern, "@binary:small=16" or
+--- { "binary", small = 16 }.
+---@param from string|table
 ---@return vmem.heap.Trace? trace nil, message, code
 ---@return string? message
 ---@return string? code
@@ -105,6 +113,15 @@ end
 ---@return string? message
 ---@return string? code
 function heap.parse(text, name) return rep.parse(text, name) end
+
+--- Run a program, unmodified, with a recorder of malloc and its kin before its
+--- libraries (docs/recording.md): { program, argument, ..., output =, of =, limit =, env =,
+--- stdin =, stdout = }.
+---@param t vmem.heap.Command
+---@return vmem.heap.Trace? trace nil, message, code
+---@return table|string? ending { status =, signal =, more =, foreign = }
+---@return string? code
+function heap.record(t) return record.record(t) end
 
 --- Run a trace through an allocator: check what it does, and measure it.
 ---   trace      the path of a .rep file, or a trace

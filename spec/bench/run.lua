@@ -7,6 +7,7 @@
 ---     make bench SPEC=--kernel          the kernel's work alone
 ---     make bench SPEC=--study           paging without a machine
 ---     make bench SPEC=--lua-policies    policies in Lua beside those in C
+---     make bench SPEC=--recording       recording what a program allocates
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
 --- here. Medians of three, in processor time; end to end, in wall time. Figures of
@@ -205,6 +206,10 @@ if arg[1] == "--kernel" then
 end
 if arg[1] == "--lua-policies" then
   dofile(folder .. "spec/bench/lua_policy.lua")()
+  return
+end
+if arg[1] == "--recording" then
+  dofile(folder .. "spec/bench/recording.lua")(folder)
   return
 end
 rates()

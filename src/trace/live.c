@@ -1,7 +1,6 @@
 #include "live.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,15 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__linux__)
-#include <sys/prctl.h>
-#endif
-
 #if !defined(MAP_NORESERVE)
 #define MAP_NORESERVE 0
 #endif
 
 #include "../record/futex.h"
+#include "spawn.h"
 #include "tapread.h"
 
 #define LIVE_SPINS  2000 /* looks at the taps before sleeping */
@@ -51,16 +47,6 @@ typedef struct live_cursor {
 } live_cursor;
 
 /* --- starting the program ---------------------------------------------------------- */
-
-/* Neither end is the program's, unless it is told so. */
-static vm_status live_pipe(int ends[2], vm_error *e)
-{
-    if (pipe(ends) < 0)
-        return vm_fail_sys(e, VM_IO, errno, "no pipe can be made: %s", strerror(errno));
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-    return VM_OK;
-}
 
 #if defined(__linux__)
 
@@ -106,68 +92,24 @@ static vm_status live_share(live_source *s, live_cursor *c, int *fd, vm_error *e
 
 #endif
 
-/* In the child: files in place, then the emulator. Never returns. */
-static void live_child(const live_source *s, char *const *argv, int fd, int report, pid_t parent)
-{
-    int in = s->in ? open(s->in, O_RDONLY) : 0;
-    int out = s->out && in >= 0 ? open(s->out, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 1;
-#if defined(__linux__)
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(126);
-#else
-    (void)parent;
-#endif
-    if (in >= 0 && out >= 0 && dup2(in, 0) >= 0 && dup2(out, 1) >= 0 &&
-        fcntl(fd, F_SETFD, 0) == 0) {
-        if (in > 2)
-            close(in);
-        if (out > 2)
-            close(out);
-        execvp(argv[0], argv);
-    }
-    int why[2] = {errno, in < 0 ? 0 : out < 0 ? 1 : 2};
-    ssize_t n = write(report, why, sizeof why);
-    _exit(n == sizeof why ? 127 : 126);
-}
-
 /* Start the program, which gets the descriptor `fd`. */
 static vm_status live_spawn(live_source *s, live_cursor *c, int fd, vm_error *e)
 {
-    int report[2], why[2] = {0, 0};
     char option[4096];
     const char *plain = s->argv[s->fd_at];
     int n = snprintf(option, sizeof option, "%s%d", plain, fd);
     if (n < 0 || (size_t)n >= sizeof option)
         return vm_fail(e, VM_INVALID, "the path of the recorder is too long");
-    vm_status st = live_pipe(report, e);
-    if (st != VM_OK)
-        return st;
-    pid_t self = getpid();
+    spawn_config how = {.argv = s->argv,
+                        .program = s->program,
+                        .what = "emulator",
+                        .in = s->in,
+                        .out = s->out,
+                        .fd = fd};
     s->argv[s->fd_at] = option;
-    c->pid = fork();
-    if (c->pid == 0)
-        live_child(s, (char *const *)s->argv, fd, report[1], self);
-    int failed = c->pid < 0 ? errno : 0;
+    vm_status st = spawn_start(&how, &c->pid, e);
     s->argv[s->fd_at] = plain;
-    close(report[1]);
-    ssize_t got = 0;
-    while (!failed && (got = read(report[0], why, sizeof why)) < 0 && errno == EINTR)
-        ;
-    close(report[0]);
-    if (got == sizeof why) {
-        failed = why[0];
-        waitpid(c->pid, NULL, 0);
-    }
-    if (!failed)
-        return VM_OK;
-    c->pid = 0;
-    const struct {
-        const char *name, *what;
-    } opened[] = {{s->in, "input"}, {s->out, "output"}, {s->argv[0], "emulator"}};
-    unsigned i = got ? (unsigned)why[1] : 2;
-    return vm_fail_sys(e, VM_IO, failed, "%s, the %s of %s, can't be opened: %s", opened[i].name,
-                       opened[i].what, s->program, strerror(failed));
+    return st;
 }
 
 static vm_status live_start(live_source *s, live_cursor *c, vm_error *e)
@@ -176,7 +118,7 @@ static vm_status live_start(live_source *s, live_cursor *c, vm_error *e)
     vm_status st = VM_OK;
     if (s->via == LIVE_QEMU) {
         st = live_share(s, c, &fd, e);
-    } else if ((st = live_pipe(ends, e)) == VM_OK) {
+    } else if ((st = spawn_pipe(ends, e)) == VM_OK) {
         c->pipe = ends[0];
         fd = ends[1];
     }

@@ -12,7 +12,7 @@ local names = {}
 for _, row in ipairs(vmem.heap.allocators()) do names[#names + 1] = row.name end
 
 function heap.describe(command)
-  command:argument("trace", "Files of the malloc lab's form."):args("+")
+  command:argument("trace", "Files of the malloc lab's form, or patterns, as @binary or @binary:small=16."):args("+")
   command:option("--allocator",
     "An allocator, with options as in implicit:fit=best,word=4; may be repeated (default: all). There are "
     .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")

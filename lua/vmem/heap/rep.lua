@@ -8,6 +8,9 @@
 -- What newer files have is read in all: `f -1` frees NULL, `r` of an id that has no
 -- block allocates, ids come again, sizes of 0 and of 64 bits, lines that end in CRLF.
 
+local core = require "vmem.core"
+local patterns = require "vmem.heap.patterns"
+
 local rep = {}
 
 ---@class vmem.heap.Trace
@@ -32,17 +35,28 @@ function Trace:__tostring()
     self.peak)
 end
 
---- The trace as a file of the classic form.
+--- The trace as a file of its dialect. Peaks that are not above the weight would be taken
+--- for it: such a trace gets a larger one, in the classic form.
 ---@return string
 function Trace:text()
-  local out = { self.bytes or self.peak, self.ids, #self, self.weight }
+  local bytes = math.max(self.bytes or self.peak, self.weight)
+  local out = { bytes, self.ids, #self, self.weight }
+  if self.dialect == "weight first" and self.weight < bytes then out = { self.weight, self.ids, #self, bytes } end
   for i, kind in ipairs(self.kind) do
     out[#out + 1] = kind == "f" and ("f %d"):format(self.id[i]) or ("%s %d %d"):format(kind, self.id[i], self.size[i])
   end
   return table.concat(out, "\n") .. "\n"
 end
 
+--- Write the trace to a file, compressed if its name ends in .gz or .zst.
+---@param path string
+---@return boolean? true # nil, message, code: it can't be written
+---@return string? message
+---@return string? code
+function Trace:save(path) return core.write_text(path, self:text()) end
+
 local kinds = { a = 0, r = 1, f = 2 }
+local letters = { [0] = "a", "r", "f" }
 
 --- The operations as the core takes them, and how many ids they have: without gaps.
 ---@return string packed
@@ -116,28 +130,50 @@ function rep.parse(text, name)
   return finish(t, lines)
 end
 
---- A trace from a file.
+--- A trace from a file, plain or compressed with gzip, zstd or xz; or, for "@binary:small=16",
+--- of a pattern.
 ---@param path string
 ---@return vmem.heap.Trace? trace
 ---@return string? message
 ---@return string? code
 function rep.open(path)
-  local file, message, number = io.open(path, "rb")
-  if not file then return nil, message, number == 2 and "ENOENT" or "EIO" end
-  local text
-  text, message = file:read "a"
-  file:close()
-  if not text then return nil, message, "EIO" end
+  if path:sub(1, 1) == "@" then
+    local pattern, why = patterns.read(path:sub(2))
+    local list
+    if pattern then list, why = patterns.make(pattern) end
+    if not list then return nil, why, "EINVAL" end
+    return rep.new(list, why)
+  end
+  local text, message, code = core.read_text(path)
+  if not text then return nil, message, code end
   return rep.parse(text, path)
 end
 
---- A trace from lists of { "a", id, size }, { "r", id, size }, { "f", id }.
----@param list table[]
+--- A trace from operations as the core gives them: Trace:packed() of a recording.
+---@param packed string
+---@param name string
+---@return vmem.heap.Trace
+function rep.unpacked(packed, name)
+  local t = { name = name, dialect = "weight first", weight = 1, kind = {}, id = {}, size = {} }
+  for i = 1, #packed // 16 do
+    local size, id, kind = ("=I8I4I4"):unpack(packed, 16 * i - 15)
+    t.kind[i], t.id[i], t.size[i] = letters[kind], id, size
+  end
+  return assert(finish(t))
+end
+
+--- A trace from lists of { "a", id, size }, { "r", id, size }, { "f", id }, or of a pattern.
+---@param list table
 ---@param name? string
 ---@return vmem.heap.Trace? trace
 ---@return string? message
 ---@return string? code
 function rep.new(list, name)
+  if type(list[1]) == "string" then
+    local made, why = patterns.make(list)
+    if not made then error("heap trace: " .. why, 2) end
+    list, name = made, why
+  end
   local t = { name = name or "list", dialect = "classic", weight = 1, kind = {}, id = {}, size = {} }
   for i, op in ipairs(list) do
     local kind, id, size = op[1], math.tointeger(op[2]), math.tointeger(op[3] or 0)
