@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "machine_front.h"
 
 /* --- one access, told plainly ----------------------------------------------------- */
 
@@ -27,7 +27,7 @@ static void machine_cache(machine *m, uint64_t pa, uint32_t n, access_kind kind)
 }
 
 /* A hit must be known to policies that count every reference. */
-static void machine_touch(machine *m, uint64_t pa, access_kind kind)
+void machine_touch(machine *m, uint64_t pa, access_kind kind)
 {
     uint64_t ppn = pa >> m->hw.g.page_bits;
     const frame *f = frames_at(&m->kernel.frames, ppn);
@@ -213,36 +213,134 @@ vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, acc
     return machine_one(m, p, va, size, kind, NULL, NULL, info, e);
 }
 
-bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access_kind kind,
-                   uint64_t *pa)
+/* --- one number, told shortly -------------------------------------------------------- */
+
+/* Are all caches in order of recency? No policy of theirs can fail then. */
+static bool window_is_whole(const machine *m)
+{
+    for (unsigned i = 0; i < m->hw.cache_count; i++)
+        if (!hardware_cache(&m->hw, 0, i)->packed)
+            return false;
+    return true;
+}
+
+void machine_window_init(machine *m)
 {
     const mmu *u = m->hw.mmu;
-    const cache *c = m->hw.l1d;
-    const bool write = kind == ACCESS_STORE;
-    if (!c || !c->simple || m->opt.straddle || !u->paging || !u->chain_count[0] ||
-        !u->chain[0][0]->ordered || u->probe || m->hw.cache_probe || !m->kernel.cfg.stamped ||
-        m->kernel.running[0] != p->space || m->hw.cpu_count > 1 || (va & (n - 1)) ||
-        n > c->cfg.line || va >> (u->g.va_bits - u->g.canonical))
-        return false;
-    tlb *t = u->chain[0][0];
-    uint64_t vpn = va >> u->g.page_bits, need = mmu_need(kind);
-    const tlb_entry *e = t->e + (size_t)((uint32_t)vpn & t->set_mask) * t->ways;
-    if (e->tag != tlb_tag(vpn, u->asid, 0) || (e->pay & need) != need)
-        return false;
-    *pa = (e->pay >> 8 << u->g.page_bits) | (va & low_mask(u->g.page_bits));
-    uint32_t *front = cache_packed_set(c, *pa >> c->line_bits);
-    if (*pa >= m->hw.mem.size || (*front | 1) != ((uint32_t)(*pa >> c->line_bits) << 1 | 1))
-        return false;
-    if (write && !dram_commit(&m->hw.mem, *pa)) /* the slower way says why */
-        return false;
-    *front |= write;
+    cache *c = m->hw.l1d;
+    tlb *t = u->chain_count[0] ? u->chain[0][0] : NULL;
+    machine_window *w = &m->window;
+    w->apt = m->opt.shortcuts && !m->opt.straddle && u->paging && t && t->ordered &&
+             u->g.page_bits <= DRAM_BLOCK_BITS && (!c || (c->simple && c->cfg.line >= 8)) &&
+             m->hw.cpu_count == 1 && window_is_whole(m);
+    w->opened = 1;
+    if (!w->apt)
+        return;
+    w->first = t;
+    w->second = u->chain_count[0] == 2 && u->chain[0][1]->ordered ? u->chain[0][1] : NULL;
+    w->page_mask = t->set_mask < WINDOW_PAGES ? t->set_mask : WINDOW_PAGES - 1;
+    w->page_bits = u->g.page_bits;
+    w->cache = c;
+    if (c) {
+        w->tag_mask = c->set_mask;
+        w->tag_shift = c->stride_bits;
+        w->line_bits = c->line_bits;
+    }
+}
+
+/* The entry's place in its set, or the number of ways. */
+VM_INLINE uint32_t window_find(const tlb *t, const tlb_entry *s, uint64_t tag)
+{
+    uint32_t at = 0;
+    while (at < t->ways && s[at].tag != tag)
+        at++;
+    return at;
+}
+
+VM_INLINE tlb_entry *window_set(const tlb *t, uint64_t vpn)
+{
+    return t->e + (size_t)((uint32_t)vpn & t->set_mask) * t->ways;
+}
+
+/* No entry with another tag stands for a page. */
+VM_INLINE bool window_plain(const tlb *t)
+{
+    return (t->global_held | t->held[1] | t->held[2] | t->held[3]) == 0;
+}
+
+/* The page's entry in the second TLB, where the first has none; NULL: ask the MMU. */
+static const tlb_entry *window_second(const machine_window *w, uint64_t vpn, uint64_t tag)
+{
+    const tlb *t = w->second;
+    if (!t || !window_plain(t) || !window_plain(w->first))
+        return NULL;
+    const tlb_entry *s = window_set(t, vpn);
+    const uint32_t at = window_find(t, s, tag);
+    return at < t->ways ? s + at : NULL;
+}
+
+/* Translated by `found`: counted, and the entry is the first of its set. */
+VM_INLINE void window_translate(machine_window *w, tlb_entry *s, uint32_t at, uint64_t vpn,
+                                tlb_entry found)
+{
+    tlb *t = w->first;
     t->n.lookups++;
-    m->hw.l1d->n.refs[write][TRAFFIC_DATA]++;
+    if (VM_UNLIKELY(at == t->ways)) {
+        t->n.misses++;
+        tlb_lookup(w->second, vpn, tlb_tag_asid(found.tag));
+        tlb_fill_missing(t, found, NULL);
+        return;
+    }
+    for (; at > 0; at--)
+        s[at] = s[at - 1];
+    s[0] = found;
+}
+
+/* The page is the most recent of its set: what the front way needs to know of it. */
+VM_INLINE void window_know(machine_window *w, uint64_t vpn, uint64_t pa, uint64_t pay,
+                           uint8_t *block)
+{
+    const uint64_t load = mmu_need(ACCESS_LOAD), store = mmu_need(ACCESS_STORE);
+    window_page *page = &w->pages[(uint32_t)vpn & w->page_mask];
+    pa -= pa & low_mask(w->page_bits);
+    page->vpn = vpn;
+    page->opened = !w->exact && (pay & load) == load ? w->opened : 0;
+    page->bytes = block + (pa & (DRAM_BLOCK - 1));
+    page->line = (uint32_t)(pa >> w->line_bits);
+    page->write = (pay & store) == store;
+}
+
+uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write)
+{
+    machine_window *w = &m->window;
+    cache *c = w->cache;
+    if (va >= w->limit || va & (n - 1))
+        return NULL;
+    const access_kind kind = write ? ACCESS_STORE : ACCESS_LOAD;
+    const uint64_t vpn = va >> w->page_bits, tag = vpn << 19 | w->asid_tag, need = mmu_need(kind);
+    tlb_entry *s = window_set(w->first, vpn);
+    const uint32_t at = window_find(w->first, s, tag);
+    const tlb_entry *e = at < w->first->ways ? s + at : window_second(w, vpn, tag);
+    if (!e || (e->pay & need) != need)
+        return NULL;
+    const tlb_entry found = *e;
+    const uint64_t pa = (found.pay >> 8 << w->page_bits) | (va & low_mask(w->page_bits));
+    if (pa >= m->hw.mem.size)
+        return NULL;
+    uint8_t *block = write ? dram_commit(&m->hw.mem, pa) : dram_block(&m->hw.mem, pa);
+    if (!block)
+        return NULL;
+    window_translate(w, s, at, vpn, found);
+    window_know(w, vpn, pa, found.pay, block);
+    if (w->exact)
+        machine_touch(m, pa, kind);
+    if (c)
+        cache_access_simple(c, pa >> c->line_bits, write, TRAFFIC_DATA);
+    else
+        machine_cache(m, pa, n, kind);
     m->n.loads += !write;
     m->n.stores += write;
-    if (m->kernel.pol->cls->exact)
-        machine_touch(m, *pa, kind);
-    return true;
+    return block + (pa & (DRAM_BLOCK - 1));
 }
 
 static bool machine_move_out(machine *m, void *ud, uint64_t pa, uint32_t n)

@@ -47,6 +47,28 @@ typedef struct machine_time {
     uint64_t total;
 } machine_time;
 
+/* What the shortest way of a load or store needs: see machine_front.h. */
+#define WINDOW_PAGES 256
+typedef struct window_page {
+    uint64_t vpn, opened; /* good while `opened` is the window's */
+    uint8_t *bytes;       /* on the host */
+    uint32_t line;        /* the page's first */
+    uint32_t write;       /* 1: a store needs no walk */
+} window_page;
+
+typedef struct machine_window {
+    bool apt;   /* constant: this machine has short ways */
+    bool exact; /* the policy of frames must be told */
+    unsigned page_bits, line_bits;
+    uint32_t page_mask, tag_mask, tag_shift;
+    uint64_t limit;  /* of addresses; 0: the window is closed */
+    uint64_t opened; /* how often */
+    uint64_t asid_tag;
+    tlb *first, *second; /* second: NULL, or the last level of two */
+    cache *cache;        /* NULL: there is none, each access is one of memory */
+    window_page pages[WINDOW_PAGES];
+} machine_window;
+
 typedef struct machine machine;
 
 /* Asked when a process would die of SIGSEGV or SIGBUS: VM_OK, the cause is mended, serve
@@ -65,8 +87,9 @@ struct machine {
     machine_counters n;
     uint32_t shortest_line; /* bytes of the shortest line of any cache */
     uint64_t clock_base;    /* cycles before the last reset of counters */
-    vm_error error;         /* where policies of caches and TLBs leave theirs */
-    machine_mend *mend;     /* NULL, or who may mend (see above) */
+    machine_window window;
+    vm_error error;     /* where policies of caches and TLBs leave theirs */
+    machine_mend *mend; /* NULL, or who may mend (see above) */
     void *mend_ud;
     bool handlers; /* who mends may change translations: no shortcuts while it can */
     machine_fault_probe *fault_probe; /* NULL while nobody watches */
@@ -91,11 +114,8 @@ vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access
 vm_status machine_translate(machine *m, process *p, uint64_t va, access_kind kind, uint64_t *pa,
                             fault_info *info, vm_error *e);
 vm_status machine_failed(machine *m, vm_error *e);
-/* A load or store of n bytes, aligned to n, whose page and line are the most recent
- * of their sets: counted, and where its bytes are (for a store there is host memory).
- * False: nothing was done, ask machine_read or machine_write. */
-bool machine_front(machine *m, const process *p, uint64_t va, uint32_t n, access_kind kind,
-                   uint64_t *pa);
+/* The policy of frames hears of a hit. */
+void machine_touch(machine *m, uint64_t pa, access_kind kind);
 /* Access and the bytes move. Numbers are little-endian. */
 vm_status machine_read(machine *m, process *p, uint64_t va, void *to, size_t n, access_kind kind,
                        fault_info *info, vm_error *e);

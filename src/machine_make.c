@@ -3,7 +3,7 @@
  * Options were checked one by one when they were set; here they are checked
  * against each other, and the message names those that do not fit.
  */
-#include "machine.h"
+#include "machine_front.h"
 
 static const struct {
     const char *name;
@@ -370,6 +370,7 @@ vm_status machine_new(const vm_host *host, const machine_options *opt, machine *
         machine_delete(m);
         return s;
     }
+    machine_window_init(m);
     *out = m;
     return VM_OK;
 }

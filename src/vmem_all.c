@@ -106,6 +106,7 @@
 #include "study/curve.c"
 #include "study/curve_lru.c"
 #include "study/curve_opt.c"
+#include "heap/ledger.c"
 #include "heap/port.c"
 #include "heap/heap.c"
 #include "heap/replay.c"

@@ -83,38 +83,9 @@ vm_status heap_set_name(const heap_class *cls, heap_config *cfg, const char *nam
 
 /* --- the ledger --------------------------------------------------------------------- */
 
-/* A node to spare, before anything moves. */
-static vm_status heap_reserve(heap *h, vm_error *e)
-{
-    if (h->spares)
-        return VM_OK;
-    uint32_t room = h->room ? h->room * 2 : 64;
-    if (keymap_reserve(&h->live, &h->host, room, e) != VM_OK)
-        return vm_fail_nomem(e, "a heap's ledger");
-    uint64_t *asked = host_alloc(&h->host, room * sizeof *asked);
-    uint32_t *spare = host_alloc(&h->host, room * sizeof *spare);
-    if (!asked || !spare) {
-        host_free(&h->host, asked, room * sizeof *asked);
-        host_free(&h->host, spare, room * sizeof *spare);
-        return vm_fail_nomem(e, "a heap's ledger");
-    }
-    if (h->room)
-        memcpy(asked, h->asked, h->room * sizeof *asked);
-    host_free(&h->host, h->asked, h->room * sizeof *asked);
-    host_free(&h->host, h->spare, h->room * sizeof *spare);
-    h->asked = asked;
-    h->spare = spare;
-    for (uint32_t i = room; i-- > h->room;)
-        h->spare[h->spares++] = i;
-    h->room = room;
-    return VM_OK;
-}
-
 static void heap_enter(heap *h, uint64_t a, uint64_t n)
 {
-    uint32_t node = h->spare[--h->spares];
-    keymap_put(&h->live, a, node);
-    h->asked[node] = n;
+    ledger_enter(&h->live, a, n);
     h->n.payload += n;
 }
 
@@ -125,25 +96,19 @@ static void heap_note_peak(heap *h)
         h->n.payload_peak = h->n.payload;
 }
 
-static void heap_leave(heap *h, uint64_t a)
+static void heap_leave(heap *h, uint64_t a) { h->n.payload -= ledger_leave(&h->live, a); }
+
+bool heap_asked(heap *h, uint64_t a, uint64_t *n)
 {
-    uint32_t node = keymap_find(&h->live, a);
-    keymap_drop(&h->live, node);
-    h->n.payload -= h->asked[node];
-    h->spare[h->spares++] = node;
+    const uint64_t asked = ledger_get(&h->live, a);
+    if (asked)
+        *n = asked;
+    return asked != 0;
 }
 
-bool heap_asked(const heap *h, uint64_t a, uint64_t *n)
+static vm_status heap_known(heap *h, const char *call, uint64_t a, vm_error *e)
 {
-    uint32_t node = keymap_find(&h->live, a);
-    if (node != KEYMAP_NONE)
-        *n = h->asked[node];
-    return node != KEYMAP_NONE;
-}
-
-static vm_status heap_known(const heap *h, const char *call, uint64_t a, vm_error *e)
-{
-    if (keymap_find(&h->live, a) != KEYMAP_NONE)
+    if (VM_LIKELY(ledger_get(&h->live, a) != 0))
         return VM_OK;
     return vm_fail(e, VM_INVALID, "%s: %#llx is no block that is allocated", call,
                    (unsigned long long)a);
@@ -173,18 +138,21 @@ static void heap_misses_add(heap *h, const heap_misses *from)
         h->n.misses.cache[i] += now.cache[i] - from->cache[i];
 }
 
-/* A call that failed midway may have left half a change: no more calls, only looks. */
+/* A call that failed midway may have left half a change: no more calls, only looks. Each
+ * VM_OK from here is followed by heap_done. */
 vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
 {
     if (h->port.status != VM_OK)
         return vm_fail(e, VM_INVALID, "the heap can't be used: an earlier call failed midway (%s)",
                        h->port.error.text);
-    if (h->port.m && !h->batch) {
+    vm_status s = ledger_reserve(&h->live, &h->host, e);
+    if (s == VM_OK && h->port.m && !h->batch) {
         at->clock = machine_clock(h->port.m);
         at->faults = h->port.m->kernel.n.faults;
         heap_misses_now(h, &at->misses);
+        port_enter(&h->port);
     }
-    return heap_reserve(h, e);
+    return s;
 }
 
 vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
@@ -193,6 +161,7 @@ vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
         h->n.cycles += machine_clock(h->port.m) - at->clock;
         h->n.faults += h->port.m->kernel.n.faults - at->faults;
         heap_misses_add(h, &at->misses);
+        port_leave(&h->port);
     }
     const uint64_t bytes = h->port.top - h->port.base;
     if (bytes > h->n.bytes_peak)
@@ -227,7 +196,7 @@ vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_confi
     h->port.p = p;
     h->port.source = m ? (port_source)cfg->source : PORT_HOST;
     h->port.limit = (uint64_t)cfg->limit;
-    vm_status s = keymap_init(&h->live, host, 0, e);
+    vm_status s = ledger_init(&h->live, host, (uint64_t)cfg->align, e);
     if (s == VM_OK)
         s = port_open(&h->port, e);
     heap_meter at = {0};
@@ -264,9 +233,7 @@ void heap_close(heap *h)
         return;
     const vm_host host = h->host;
     port_close(&h->port);
-    keymap_free(&h->live, &host);
-    host_free(&host, h->asked, h->room * sizeof *h->asked);
-    host_free(&host, h->spare, h->room * sizeof *h->spare);
+    ledger_free(&h->live, &host);
     host_free(&host, h, h->cls->size);
 }
 
@@ -282,8 +249,8 @@ static vm_status heap_got(heap *h, const heap_meter *at, uint64_t n, uint64_t a,
         return vm_fail_sys(e, VM_REFUSED, ENOMEM, "malloc: no block of %llu bytes: %s",
                            (unsigned long long)n, h->port.refused.text);
     }
-    if (keymap_find(&h->live, a) != KEYMAP_NONE || a < h->port.base || a >= h->port.top ||
-        n > h->port.top - a) {
+    if (a & ((uint64_t)h->cfg.align - 1) || a < h->port.base || a >= h->port.top ||
+        n > h->port.top - a || ledger_get(&h->live, a)) {
         h->port.status =
             vm_fail(&h->port.error, VM_INVALID, "the heap is damaged: malloc would give out %#llx",
                     (unsigned long long)a);
@@ -308,8 +275,10 @@ vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
     heap_meter at;
     vm_status s = heap_ready(h, &at, e);
     *a = 0;
-    if (s != VM_OK || n == 0)
+    if (s != VM_OK)
         return s;
+    if (n == 0)
+        return heap_done(h, &at, e);
     h->n.mallocs++;
     if (heap_within(h, n))
         *a = h->cls->malloc(h, n);
@@ -345,8 +314,10 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
                            h->cls->name, (long long)h->cfg.align, (unsigned long long)align);
     heap_meter at;
     vm_status s = heap_ready(h, &at, e);
-    if (s != VM_OK || n == 0)
+    if (s != VM_OK)
         return s;
+    if (n == 0)
+        return heap_done(h, &at, e);
     h->n.mallocs++;
     if (heap_within(h, n) && heap_within(h, align))
         *a = h->cls->memalign(h, align, n);
@@ -358,12 +329,13 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
 vm_status heap_free(heap *h, uint64_t a, vm_error *e)
 {
     heap_meter at;
-    vm_status s = heap_ready(h, &at, e);
-    if (s != VM_OK || a == 0)
-        return s;
-    s = heap_known(h, "free", a, e);
+    vm_status s = a ? heap_known(h, "free", a, e) : VM_OK;
+    if (s == VM_OK)
+        s = heap_ready(h, &at, e);
     if (s != VM_OK)
         return s;
+    if (a == 0)
+        return heap_done(h, &at, e);
     h->n.frees++;
     heap_leave(h, a);
     h->cls->free(h, a);
@@ -418,9 +390,10 @@ vm_status heap_usable_size(heap *h, uint64_t a, uint64_t *n, vm_error *e)
     vm_status s = a ? heap_known(h, "usable_size", a, e) : VM_OK;
     if (s == VM_OK)
         s = heap_ready(h, &at, e);
-    if (s != VM_OK || a == 0)
+    if (s != VM_OK)
         return s;
-    *n = h->cls->usable_size(h, a);
+    if (a)
+        *n = h->cls->usable_size(h, a);
     return heap_done(h, &at, e);
 }
 
@@ -431,11 +404,13 @@ typedef struct heap_look {
     vm_status status;
     vm_error error;
     uint64_t loads;
+    bool entered;
 } heap_look;
 
 static heap_look heap_look_begin(heap *h)
 {
-    heap_look l = {h->port.status, h->port.error, h->port.loads};
+    heap_look l = {h->port.status, h->port.error, h->port.loads, h->port.entered};
+    port_leave(&h->port);
     h->port.status = VM_OK;
     h->port.quiet = true;
     return l;
@@ -450,6 +425,8 @@ static vm_status heap_look_end(heap *h, const heap_look *l, vm_error *e)
     h->port.error = l->error;
     h->port.loads = l->loads;
     h->port.quiet = false;
+    if (l->entered)
+        port_enter(&h->port);
     return s;
 }
 
@@ -517,8 +494,8 @@ vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e)
         *ok = c.ok;
     }
     if (*ok && c.live != h->live.count)
-        *ok = heap_says(wrong, h->port.base, "%llu blocks of %u that are allocated are there",
-                        (unsigned long long)c.live, h->live.count);
+        *ok = heap_says(wrong, h->port.base, "%llu blocks of %llu that are allocated are there",
+                        (unsigned long long)c.live, (unsigned long long)h->live.count);
     vm_error why;
     vm_status s = heap_look_end(h, &look, &why);
     const bool damage = s == VM_INVALID || s == VM_FAULT;

@@ -15,7 +15,7 @@
 #ifndef VM_HEAP_H
 #define VM_HEAP_H
 
-#include "../policy/keymap.h"
+#include "ledger.h"
 #include "port.h"
 
 #define HEAP_COUNTERS(X)                                                                           \
@@ -114,10 +114,7 @@ struct heap {
     heap_config cfg;
     heap_port port;
     heap_counters n;
-    keymap live;     /* the ledger: node of a live address */
-    uint64_t *asked; /* by node: the bytes asked for */
-    uint32_t *spare; /* nodes that have no address: a stack */
-    uint32_t spares, room;
+    ledger live;
     bool batch;    /* somebody else meters the calls */
     uint64_t fuel; /* steps that a call has left: more, and a list has no end */
 };
@@ -166,7 +163,7 @@ vm_status heap_lists(heap *h, heap_member *visit, void *ud, vm_error *e);
 /* *ok: all is as it should be; else `wrong`. */
 vm_status heap_check(heap *h, bool *ok, heap_wrong *wrong, vm_error *e);
 /* The bytes asked for at a live address; false: it is none. */
-bool heap_asked(const heap *h, uint64_t a, uint64_t *n);
+bool heap_asked(heap *h, uint64_t a, uint64_t *n);
 
 /* --- for calls --------------------------------------------------------------------- */
 

@@ -12,7 +12,8 @@
  *
  * The ends of a single list are scalars of the allocator; those of several are a table
  * at the heap's start, first and last of each class in turn; the last ones are kept
- * with FIFO only. Source: CS:APP 9.9.13 and 9.9.14.
+ * with FIFO only. Which lists have blocks is a scalar, too: a bit each, so that no search
+ * goes through the heads of empty ones. Source: CS:APP 9.9.13 and 9.9.14.
  */
 #include "classes.h"
 #include "tags.h"
@@ -31,6 +32,8 @@ static void listed_set_end(tags *t, unsigned c, unsigned which, uint64_t a)
 {
     if (which == LISTED_TAIL && t->h.cfg.order != ORDER_FIFO)
         return;
+    const uint64_t bit = UINT64_C(1) << c;
+    t->filled = a ? t->filled | bit : t->filled & ~bit;
     if (!t->h.cfg.classes)
         *(which == LISTED_HEAD ? &t->head : &t->tail) = a;
     else
@@ -127,12 +130,15 @@ static uint64_t listed_search(tags *t, unsigned c, uint64_t want)
 
 static uint64_t listed_find(tags *t, uint64_t want)
 {
-    const unsigned least = listed_class(t, want), last = listed_last(t);
+    const bool worst = t->h.cfg.fit == FIT_WORST;
+    uint64_t left = t->filled & ~low_mask(listed_class(t, want));
     tags_begin(t);
-    for (unsigned i = least; i <= last; i++) {
-        uint64_t a = listed_search(t, t->h.cfg.fit == FIT_WORST ? last - (i - least) : i, want);
+    while (left) {
+        const unsigned c = worst ? log2_floor(left) : (unsigned)__builtin_ctzll(left);
+        uint64_t a = listed_search(t, c, want);
         if (a)
             return a;
+        left &= ~(UINT64_C(1) << c);
     }
     return 0;
 }
@@ -160,6 +166,9 @@ static bool listed_check_one(tags *t, heap_wrong *wrong, unsigned c, uint64_t *m
             return heap_says(wrong, a, "a list is out of order");
         before = a;
     }
+    if (!before != !(t->filled >> c & 1))
+        return heap_says(wrong, t->h.port.base,
+                         "a list is not empty, but said to be, or the other way round");
     if (t->h.cfg.order == ORDER_FIFO && listed_end(t, c, LISTED_TAIL) != before)
         return heap_says(wrong, t->h.port.base, "a list does not end where it should");
     return true;

@@ -30,29 +30,17 @@ vm_status port_open(heap_port *t, vm_error *e)
 
 void port_close(heap_port *t)
 {
-    host_free(&t->host, t->bytes, t->room);
+    for (size_t i = 0; i < t->room; i++)
+        host_free(&t->host, t->native[i], PORT_PAGE);
+    host_free(&t->host, t->native, t->room * sizeof *t->native);
     host_free(&t->host, t->touched, t->pages);
-    t->bytes = t->touched = NULL;
+    t->native = NULL;
+    t->touched = NULL;
+    t->room = 0;
     if (t->source == PORT_MMAP && t->base && t->m && t->p->space)
         space_unmap(&t->m->kernel, t->p->space, t->base,
                     align_up(t->limit, kernel_page(&t->m->kernel)), NULL);
     t->base = 0;
-}
-
-static vm_status port_grow_native(heap_port *t, uint64_t n)
-{
-    size_t used = (size_t)(t->top - t->base), room = t->room ? t->room : 4096;
-    while (room - used < n)
-        room *= 2;
-    if (room > t->room) {
-        uint8_t *b = host_realloc(&t->host, t->bytes, t->room, room);
-        if (!b)
-            return vm_fail_nomem(&t->refused, "a heap");
-        memset(b + t->room, 0, room - t->room);
-        t->bytes = b;
-        t->room = room;
-    }
-    return VM_OK;
 }
 
 /* --- pages ------------------------------------------------------------------------------ */
@@ -91,6 +79,18 @@ uint64_t port_touched(const heap_port *t)
 
 /* --- growth ----------------------------------------------------------------------------- */
 
+static vm_status port_grow_native(heap_port *t, uint64_t n)
+{
+    const size_t had = t->room;
+    void *native = t->native;
+    if (!host_grow(&t->host, &native, &t->room, (t->top - t->base + n) / PORT_PAGE + 1,
+                   sizeof *t->native))
+        return vm_fail_nomem(&t->refused, "a heap");
+    t->native = native;
+    memset(t->native + had, 0, (t->room - had) * sizeof *t->native);
+    return VM_OK;
+}
+
 uint64_t port_grow(heap_port *t, uint64_t n)
 {
     uint64_t old = t->top;
@@ -112,6 +112,8 @@ uint64_t port_grow(heap_port *t, uint64_t n)
         s = port_reserve_pages(t, old + n);
     if (s == VM_OK && t->source == PORT_SBRK)
         s = space_set_brk(&t->m->kernel, t->p->space, old + n, &t->refused);
+    if (t->entered) /* a call of the kernel may do anything to the machine */
+        machine_window_open(t->m, t->p);
     if (s == VM_REFUSED)
         return 0;
     if (s != VM_OK) {
@@ -124,51 +126,106 @@ uint64_t port_grow(heap_port *t, uint64_t n)
     return old;
 }
 
-uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
+void port_enter(heap_port *t)
 {
-    uint8_t b[8] = {0};
-    uint64_t pa;
-    if (t->status != VM_OK)
-        return 0;
-    if (!t->m) {
+    if (!t->m)
+        return;
+    t->entered = true;
+    machine_window_open(t->m, t->p);
+}
+
+void port_leave(heap_port *t)
+{
+    t->entered = false;
+    if (t->m)
+        machine_window_close(t->m);
+}
+
+/* Natively, where a number is not in one page that is there: its bytes move to or from
+ * `b`. */
+static void port_native(heap_port *t, uint64_t a, uint8_t *b, unsigned n, bool write)
+{
+    uint64_t at = a - t->base;
+    if (at >= t->top - t->base || n > t->top - a) {
         t->status =
             vm_fail(&t->error, VM_INVALID,
                     "the heap is damaged: it led to %#llx, and lies from %#llx to %#llx",
                     (unsigned long long)a, (unsigned long long)t->base, (unsigned long long)t->top);
+        return;
+    }
+    for (; n; n--, at++, b++) {
+        uint8_t **page = &t->native[at / PORT_PAGE];
+        if (!*page && !(*page = host_zalloc(&t->host, PORT_PAGE))) {
+            t->status = vm_fail_nomem(&t->error, "a heap");
+            return;
+        }
+        if (write)
+            (*page)[at % PORT_PAGE] = *b;
+        else
+            *b = (*page)[at % PORT_PAGE];
+    }
+}
+
+/* The far way over a machine, after which the window is opened anew. */
+static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
+{
+    machine *m = t->m;
+    uint8_t b[8] = {0};
+    uint64_t pa;
+    const uint64_t page = kernel_page(&m->kernel);
+    if (t->quiet && (a & (page - 1)) + n <= page && machine_peek(m, t->p, a, &pa)) {
+        dram_read(&m->hw.mem, pa, b, n);
+        return dram_load(b, n);
+    }
+    if (!t->quiet)
+        port_touch(t, a);
+    t->status = machine_read(m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
+    if (t->entered)
+        machine_window_open(m, t->p);
+    return t->status == VM_OK ? dram_load(b, n) : 0;
+}
+
+uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
+{
+    uint8_t b[8] = {0};
+    if (VM_UNLIKELY(t->status != VM_OK))
         return 0;
+    if (t->m) {
+        const uint8_t *at = machine_front(t->m, a, n, false);
+        if (VM_UNLIKELY(!at))
+            return port_load_far(t, a, n);
+        port_touch(t, a);
+        return dram_load(at, n);
     }
-    const uint64_t page = kernel_page(&t->m->kernel);
-    if (t->quiet && (a & (page - 1)) + n <= page && machine_peek(t->m, t->p, a, &pa)) {
-        dram_read(&t->m->hw.mem, pa, b, n);
-    } else {
-        if (!t->quiet)
-            port_touch(t, a);
-        if (machine_front(t->m, t->p, a, n, ACCESS_LOAD, &pa))
-            return dram_get(&t->m->hw.mem, pa, n);
-        t->status = machine_read(t->m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
-        if (t->status != VM_OK)
-            return 0;
-    }
+    port_native(t, a, b, n, false);
     return dram_load(b, n);
+}
+
+static VM_NOINLINE void port_store_far(heap_port *t, uint64_t a, uint64_t x, unsigned n)
+{
+    uint8_t b[8];
+    dram_store(b, n, x);
+    t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
+    if (t->entered)
+        machine_window_open(t->m, t->p);
 }
 
 void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
     uint8_t b[8];
-    uint64_t pa;
-    if (t->status != VM_OK)
+    if (VM_UNLIKELY(t->status != VM_OK))
         return;
-    if (!t->m) {
-        port_load(t, a, n);
-        return;
-    }
-    port_touch(t, a);
-    if (machine_front(t->m, t->p, a, n, ACCESS_STORE, &pa)) {
-        dram_put(&t->m->hw.mem, pa, n, x);
+    if (t->m) {
+        uint8_t *at = machine_front(t->m, a, n, true);
+        port_touch(t, a);
+        if (VM_LIKELY(at != NULL))
+            dram_store(at, n, x);
+        else
+            port_store_far(t, a, x, n);
         return;
     }
     dram_store(b, n, x);
-    t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
+    port_native(t, a, b, n, true);
 }
 
 void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n)

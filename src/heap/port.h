@@ -5,6 +5,12 @@
  * faults) or natively over host memory, for the same allocator source. Addresses
  * are those of the process; natively they begin at PORT_NATIVE.
  *
+ * Between port_enter and port_leave nobody else does anything to the machine but by
+ * accesses of this port: then most words are served in line (machine_front.h).
+ *
+ * Natively a page of the heap is there when it is first touched: what an allocator never
+ * looks at costs nothing, and no page moves while the heap grows.
+ *
  * Invariants
  *   - The heap is the one range [base, top); it grows at its top only.
  *   - A failure that is not the allocator's to deal with (a fault for good, host
@@ -17,9 +23,10 @@
 #ifndef VM_HEAP_PORT_H
 #define VM_HEAP_PORT_H
 
-#include "../machine.h"
+#include "../machine_front.h"
 
 #define PORT_NATIVE UINT64_C(0x100000)
+#define PORT_PAGE   UINT64_C(4096) /* native */
 
 typedef enum port_source { PORT_SBRK, PORT_MMAP, PORT_HOST } port_source;
 
@@ -27,12 +34,13 @@ typedef struct heap_port {
     machine *m; /* NULL: native */
     process *p;
     vm_host host;
-    uint8_t *bytes; /* native: those of [base, base + room) */
-    size_t room;
+    uint8_t **native; /* the heap's pages, from base on; NULL: never touched */
+    size_t room;      /* for so many of them */
     port_source source;
     uint64_t base, top;
     uint64_t limit; /* bytes of the heap, at most */
     bool quiet;
+    bool entered;
     vm_status status;
     fault_info info; /* of VM_FAULT */
     vm_error error;
@@ -58,24 +66,37 @@ uint64_t port_grow(heap_port *t, uint64_t n);
 /* Pages of the heap that loads and stores have touched. */
 uint64_t port_touched(const heap_port *t);
 
-/* The slow way of port_get and port_put: over a machine, and where it fails. */
+void port_enter(heap_port *t);
+void port_leave(heap_port *t);
+
+/* The rest of port_get and port_put: over a machine, and where a page is not there. */
 uint64_t port_load(heap_port *t, uint64_t a, unsigned n);
 void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n);
+
+/* Native: where a number is; NULL: not in one page that is there, or there is a machine. */
+VM_INLINE uint8_t *port_at(const heap_port *t, uint64_t a, unsigned n)
+{
+    const uint64_t at = a - t->base, in = at & (PORT_PAGE - 1);
+    if (VM_UNLIKELY(!t->native || at >= t->top - t->base || in > PORT_PAGE - n))
+        return NULL;
+    uint8_t *page = t->native[at / PORT_PAGE];
+    return page ? page + in : NULL;
+}
 
 /* One number of n bytes (4 or 8), little-endian. */
 VM_INLINE uint64_t port_get(heap_port *t, uint64_t a, unsigned n)
 {
+    const uint8_t *at = port_at(t, a, n);
     t->loads++;
-    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n))
-        return dram_load(t->bytes + (a - t->base), n);
-    return port_load(t, a, n);
+    return VM_LIKELY(at != NULL) ? dram_load(at, n) : port_load(t, a, n);
 }
 
 VM_INLINE void port_put(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
+    uint8_t *at = port_at(t, a, n);
     t->stores++;
-    if (VM_LIKELY(t->bytes && a >= t->base && a < t->top && t->top - a >= n))
-        dram_store(t->bytes + (a - t->base), n, x);
+    if (VM_LIKELY(at != NULL))
+        dram_store(at, n, x);
     else
         port_store(t, a, x, n);
 }

@@ -56,6 +56,7 @@ struct tags {
     uint64_t first;      /* the first block's payload */
     uint64_t rover;      /* where next fit goes on */
     uint64_t head, tail; /* of the only free list (listed.c); the root (tree.c) */
+    uint64_t filled;     /* a bit for each list that has blocks (listed.c) */
 };
 
 /* The functions of a heap_class; init wants t->index. */

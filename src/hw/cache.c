@@ -169,6 +169,14 @@ static void plain_fill(cache *c, uint64_t line, bool dirty, bool fetch, traffic 
     c->pol->cls->insert(c->pol, set, way, line);
 }
 
+void cache_replaced(cache *c, uint64_t line, uint32_t victim, bool fetch, traffic t)
+{
+    if (c->is_inclusive ? victim != CACHE_EMPTY : victim & 1)
+        cache_give_up(c, victim >> 1, victim & 1);
+    if (fetch)
+        cache_below_read(c, line, t);
+}
+
 /* Lookup and, on a miss, fill. True: hit. `dirty`: the line is dirty afterwards. */
 static bool cache_touch(cache *c, uint64_t line, bool dirty, bool write, bool fetch, traffic t)
 {
@@ -176,10 +184,7 @@ static bool cache_touch(cache *c, uint64_t line, bool dirty, bool write, bool fe
         uint32_t victim;
         if (c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, dirty, &victim))
             return true;
-        if (c->is_inclusive ? victim != CACHE_EMPTY : victim & 1)
-            cache_give_up(c, victim >> 1, victim & 1);
-        if (fetch)
-            cache_below_read(c, line, t);
+        cache_replaced(c, line, victim, fetch, t);
         return false;
     }
     if (plain_hit(c, line, dirty, write))

@@ -129,6 +129,20 @@ VM_INLINE uint32_t *cache_packed_set(const cache *c, uint64_t line)
 
 /* One demand access to the line. */
 void cache_access(cache *c, uint64_t line, bool write, traffic t);
+/* What follows when a packed set did not have the line: it has it now, and gave up
+ * `victim`. */
+void cache_replaced(cache *c, uint64_t line, uint32_t victim, bool fetch, traffic t);
+/* cache_access to a simple cache that nobody watches. */
+VM_INLINE void cache_access_simple(cache *c, uint64_t line, bool write, traffic t)
+{
+    uint32_t victim;
+    c->n.refs[write][t]++;
+    if (VM_LIKELY(
+            c->touch(cache_packed_set(c, line), c->ways, (uint32_t)line << 1, write, &victim)))
+        return;
+    c->n.misses[write][t]++;
+    cache_replaced(c, line, victim, true, t);
+}
 /* cachegrind's accounting (straddle = "once"): n bytes at pa are one reference,
  * however many lines they touch; the next level is probed with the whole. True: hit. */
 bool cache_access_once(cache *c, uint64_t pa, uint32_t n, bool write, traffic t);

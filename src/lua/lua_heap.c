@@ -194,9 +194,9 @@ static int heap_tostring(lua_State *L)
         snprintf(text, sizeof text, "vmem.heap: closed");
     else
         snprintf(text, sizeof text,
-                 "vmem.heap %s: %u block%s allocated, %llu bytes of payload in %llu of heap",
-                 box->h->cls->name, box->h->live.count, box->h->live.count == 1 ? "" : "s",
-                 (unsigned long long)box->h->n.payload,
+                 "vmem.heap %s: %llu block%s allocated, %llu bytes of payload in %llu of heap",
+                 box->h->cls->name, (unsigned long long)box->h->live.count,
+                 box->h->live.count == 1 ? "" : "s", (unsigned long long)box->h->n.payload,
                  (unsigned long long)(box->h->port.top - box->h->port.base));
     lua_pushstring(L, text);
     return 1;

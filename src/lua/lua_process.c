@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "../machine_front.h"
+
 static const char *const kind_names[] = {"fetch", "load", "store", "modify"};
 
 /* --- handles and faults --------------------------------------------------------------- */
@@ -107,11 +109,17 @@ static uint64_t load_number(lua_State *L, machine *m, process *p, uint64_t va, u
                             access_kind kind)
 {
     uint8_t b[8] = {0};
-    uint64_t x = 0, pa;
+    uint64_t x = 0;
     fault_info info;
     vm_error e;
-    if (kind == ACCESS_LOAD && n >= 4 && machine_front(m, p, va, n, kind, &pa))
-        return dram_get(&m->hw.mem, pa, n);
+    const uint8_t *at = NULL;
+    if (kind == ACCESS_LOAD && n >= 4) {
+        machine_window_open(m, p);
+        at = machine_front(m, va, n, false);
+        machine_window_close(m);
+    }
+    if (at)
+        return dram_load(at, n);
     vm_status s = machine_read(m, p, va, b, n, kind, &info, &e);
     if (s != VM_OK)
         lua_raise_access(L, m, p, s, &info, &e);
@@ -123,15 +131,15 @@ static uint64_t load_number(lua_State *L, machine *m, process *p, uint64_t va, u
 static void store_number(lua_State *L, machine *m, process *p, uint64_t va, uint64_t x, uint32_t n)
 {
     uint8_t b[8];
-    uint64_t pa;
     fault_info info;
     vm_error e;
-    if (machine_front(m, p, va, n, ACCESS_STORE, &pa)) {
-        dram_put(&m->hw.mem, pa, n, x);
-        return;
-    }
+    machine_window_open(m, p);
+    uint8_t *at = machine_front(m, va, n, true), *to = at ? at : b;
+    machine_window_close(m);
     for (unsigned i = 0; i < n; i++)
-        b[i] = (uint8_t)(x >> 8 * i);
+        to[i] = (uint8_t)(x >> 8 * i);
+    if (at)
+        return;
     vm_status s = machine_write(m, p, va, b, n, &info, &e);
     if (s != VM_OK)
         lua_raise_access(L, m, p, s, &info, &e);
