@@ -7,6 +7,7 @@
 ---     make bench SPEC=--kernel          the kernel's work alone
 ---     make bench SPEC=--study           paging without a machine
 ---     make bench SPEC=--lua-policies    policies in Lua beside those in C
+---     make bench SPEC=--heap            allocators, beside the host's malloc
 ---     make bench SPEC=--recording       recording what a program allocates
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
@@ -210,6 +211,10 @@ if arg[1] == "--lua-policies" then
 end
 if arg[1] == "--recording" then
   dofile(folder .. "spec/bench/recording.lua")(folder)
+  return
+end
+if arg[1] == "--heap" then
+  dofile(folder .. "spec/bench/heap.lua")(folder, arg[2])
   return
 end
 rates()
