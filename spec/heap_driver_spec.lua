@@ -38,6 +38,9 @@ function TestHeapTraces:testWhatIsNone()
         ["1\n1\n1\n\nf 0\n"] = ":5: f 0, which has no block",
         ["1\n1\n3\na 0 1\nf 0\nf 0\n"] = ":6: f 0",
         ["\0\255\n"] = "is no operation",
+        ["-1\n1\n1\na 0 1\n"] = ":1: \"-1\" is no operation",
+        ["1\n1\n2\na 0 9223372036854775807\na 1 1\n"] = ":5: the live blocks have 2^63 bytes or more",
+        ["1\n1\n1\na 9223372036854775807 1\n"] = ":4: ",
     }) do
         local t, why, code = heap.parse(text, "x.rep")
         lu.assertNil(t, text)

@@ -1,6 +1,7 @@
 -- Programs whose allocations are recorded: exact operations where the calls are known, and
 -- every way in which a recording can end.
 local lu = require("luaunit")
+local core = require("vmem.core")
 local vmem = require("vmem")
 local tree = require("tree")
 
@@ -344,6 +345,19 @@ function TestHeapRecordFiles:testDamage()
         end
         local none, _, code = heap.trace(place)
         lu.assertEquals({ none, code }, { nil, "EISDIR" })
+    end)
+end
+
+-- A small file of zeros without end.
+function TestHeapRecordFiles:testBombs()
+    lu.skipIf(not here("zstd"), "zstd is not installed")
+    tree.scratch(function(place)
+        local path = place .. "/bomb.rep.zst"
+        assert(os.execute(("head -c 70M /dev/zero | zstd -q -o %s"):format(path)))
+        local text, why, code = core.read_text(path, 64 << 20)
+        lu.assertEquals({ text, code }, { nil, "EFBIG" })
+        lu.assertStrContains(why, "bomb.rep.zst: more than 64 MiB of text")
+        lu.assertEquals(#core.read_text(path, 70 << 20), 70 << 20)
     end)
 end
 

@@ -2,10 +2,12 @@
  *
  *    core.heap_record{ argv = , env = , library = , stdin = , stdout = , of = , limit = }
  *       -> packed heap_ops, { ids =, peak =, foreign =, more =, status =, signal = }
- *    core.read_text(path) -> text, decompressed
+ *    core.read_text(path, most) -> text, decompressed; more bytes than `most` are an error
  *    core.write_text(path, text) -> true; compressed as the name ends
  */
 #include "util.h"
+
+#include <errno.h>
 
 #include "../heap/record.h"
 #include "../trace/pack.h"
@@ -94,6 +96,7 @@ static int stream_box_gc(lua_State *L)
 static int stream_read_text(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
+    uint64_t most = (uint64_t)luaL_checkinteger(L, 2);
     vm_host host = lua_host(L);
     vm_error e;
     luaL_Buffer b;
@@ -106,7 +109,11 @@ static int stream_read_text(lua_State *L)
     luaL_buffinit(L, &b);
     while (got == READ_TEXT_ROOM) {
         char *to = luaL_prepbuffsize(&b, READ_TEXT_ROOM);
-        if (stream_read(*box, to, READ_TEXT_ROOM, &got, &e) != VM_OK) {
+        vm_status s = stream_read(*box, to, READ_TEXT_ROOM, &got, &e);
+        if (s == VM_OK && stream_offset(*box) > most)
+            s = vm_fail_sys(&e, VM_IO, EFBIG, "%s: more than %llu MiB of text", path,
+                            (unsigned long long)(most >> 20));
+        if (s != VM_OK) {
             luaL_pushresult(&b);
             return lua_failed(L, &e);
         }

@@ -57,7 +57,7 @@ const char *errno_name(int sys)
         {E2BIG, "E2BIG"},     {ENOEXEC, "ENOEXEC"},
         {EBUSY, "EBUSY"},     {ENOSYS, "ENOSYS"},
         {ECHILD, "ECHILD"},   {ENAMETOOLONG, "ENAMETOOLONG"},
-        {ESRCH, "ESRCH"},
+        {ESRCH, "ESRCH"},     {EFBIG, "EFBIG"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].sys == sys)

@@ -55,6 +55,8 @@ end
 ---@return string? code
 function Trace:save(path) return core.write_text(path, self:text()) end
 
+local MOST <const> = 1 << 30 -- bytes of text: eighty million operations
+
 local kinds = { a = 0, r = 1, f = 2 }
 local letters = { [0] = "a", "r", "f" }
 
@@ -84,6 +86,9 @@ local function finish(t, lines)
     if kind ~= "a" then live = live - (size[id] or 0) end
     size[id] = kind ~= "f" and t.size[i] or nil
     live = live + t.size[i]
+    if live < 0 then
+      return nil, ("%s:%d: the live blocks have 2^63 bytes or more"):format(t.name, lines and lines[i] or i), "EFORMAT"
+    end
     if live > peak then peak, peak_op = live, i end
   end
   t.ids, t.peak, t.peak_op = ids, peak, peak_op
@@ -105,12 +110,14 @@ function rep.parse(text, name)
     local kind, id, size = line:match "^([arf])%s+(%-?%d+)%s*(%d*)$"
     if kind then
       id, size = math.tointeger(id), math.tointeger(size ~= "" and size or nil)
-      if not id or id < (kind == "f" and -1 or 0) or (kind ~= "f") ~= (size ~= nil) then kind = nil end
+      if not id or id < (kind == "f" and -1 or 0) or id == math.maxinteger or (kind ~= "f") ~= (size ~= nil) then
+        kind = nil
+      end
     end
     if kind then
       n = n + 1
       t.kind[n], t.id[n], t.size[n], lines[n] = kind, id, size or 0, at
-    elseif n == 0 and #head < 4 and math.tointeger(line) then
+    elseif n == 0 and #head < 4 and line:find "^%d+$" and math.tointeger(line) then
       head[#head + 1] = math.tointeger(line)
     elseif line ~= "" then
       return nil, ("%s:%d: %q is no operation of a .rep file (a ID SIZE, r ID SIZE, f ID)"):format(t.name, at,
@@ -144,7 +151,7 @@ function rep.open(path)
     if not list then return nil, why, "EINVAL" end
     return rep.new(list, why)
   end
-  local text, message, code = core.read_text(path)
+  local text, message, code = core.read_text(path, MOST)
   if not text then return nil, message, code end
   return rep.parse(text, path)
 end
