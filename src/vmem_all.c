@@ -146,6 +146,8 @@
 #include "lua/lua_curve.c"
 #include "lua/lua_sweep.c"
 #include "lua/lua_locality.c"
+#include "lua/lua_allocator.c"
+#include "lua/lua_allocator_memory.c"
 #include "lua/lua_heap.c"
 #include "lua/lua_heap_looks.c"
 #include "lua/lua_heap_record.c"
