@@ -5,58 +5,42 @@ local vmem = require "vmem"
 
 local function up(n, to) return (n + to - 1) // to * to end
 
--- A free block: merged with its free neighbours, first in the list.
-local function release(self, a, size)
-  local after, after_used = self:block(a + size)
-  local before, before_used = self:before(a)
-  if not after_used then
-    self:unlink(self.list, a + size)
-    size = size + after
-  end
-  if not before_used then
-    a, size = a - before, size + before
-    self:unlink(self.list, a)
-  end
+-- The block is free: it merges with its free neighbours, and is the first in the list.
+local function release(self, a)
+  local size, before, after = self:around(a)
+  if after > 0 then self:unlink(self.head, a + size) end
+  if before > 0 then self:unlink(self.head, a - before) end
+  a, size = a - before, before + size + after
   self:set_block(a, size, false)
-  self:push(self.list, a)
+  self:push(self.head, a)
   return a, size
-end
-
-local function extend(self, size)
-  size = up(math.max(size, self.chunk), self.align)
-  local a = self:grow(size)
-  if not a then return nil end
-  self:set_header(a + size, 0, true) -- the epilogue
-  return release(self, a, size)
 end
 
 return vmem.heap.allocator {
   name = "lua-explicit", params = { which = "first" },
   init = function(self)
-    local w, prologue = self.word, up(2 * self.word, self.align)
-    self.list, self.least = self.base, up(4 * w, self.align) -- the head, and room for two links
-    self.first = up(self.base + 2 * w, self.align) + prologue
-    if not self:grow(self.first - self.base) then return end
-    self:set_block(self.first - prologue, prologue, true)
-    self:set_header(self.first, 0, true)
-    if self.chunk > 0 then extend(self, self.chunk) end
+    self.head, self.least = self.base, up(4 * self.word, self.align) -- room for two links
+    self.first = self:begin_row(self.word)
+    if self.chunk > 0 then release(self, self:extend_row(self.chunk)) end
   end,
   malloc = function(self, n)
     local size = math.max(up(n + 2 * self.word, self.align), self.least)
-    local a, all = self:list_fit(self.list, size, self.which)
-    if not a then a, all = extend(self, size) end
-    if not a then return nil end
-    self:unlink(self.list, a)
-    if all - size >= self.least then
-      self:set_block(a, size, true)
-      self:set_block(a + size, all - size, false)
-      self:push(self.list, a + size)
-    else
-      self:set_block(a, all, true)
+    local a, all = self:list_fit(self.head, size, self.which)
+    if not a then
+      a = self:extend_row(math.max(size, self.chunk))
+      if not a then return nil end
+      a, all = release(self, a)
     end
+    self:unlink(self.head, a)
+    if all - size >= self.least then
+      self:set_block(a + size, all - size, false)
+      self:push(self.head, a + size)
+      all = size
+    end
+    self:set_block(a, all, true)
     return a
   end,
-  free = function(self, a) release(self, a, (self:block(a))) end,
+  free = release,
   usable_size = function(self, a) return self:block(a) - 2 * self.word end,
   blocks = function(self) return self:row(self.first) end,
 }

@@ -161,27 +161,43 @@ static void memory_reserve(lua_State *L, lua_allocator *c, uint64_t n)
     c->words = words;
 }
 
-/* self:grow(n) -> address of n more bytes, zeros, n rounded up to the alignment; nil */
-static int memory_grow(lua_State *L)
+/* n bytes more, a multiple of the alignment: the address, or 0. */
+static uint64_t memory_more(lua_State *L, lua_allocator *c, uint64_t n)
 {
-    lua_allocator *c = memory_self(L);
-    const uint64_t align = (uint64_t)c->h->cfg.align, n = memory_number(L, 2, "a number of bytes");
     heap_port *t = &c->h->port;
-    if (n == 0 || n > INT64_MAX - align)
-        memory_bad(L, 2, "a number of bytes, 1 or more");
     if (t->quiet)
         luaL_error(L, "it may only look, not grow");
-    const uint64_t bytes = align_up(n, align);
-    if (bytes <= t->limit - (t->top - t->base))
-        memory_reserve(L, c, bytes);
-    const uint64_t a = port_grow(t, bytes);
+    if (n <= t->limit - (t->top - t->base))
+        memory_reserve(L, c, n);
+    const uint64_t a = port_grow(t, n);
     memory_settle(L, c);
     c->refused = c->refused || a == 0;
+    return a;
+}
+
+/* Argument idx: bytes to grow by, rounded up to the alignment. */
+static uint64_t memory_bytes(lua_State *L, const lua_allocator *c, int idx)
+{
+    const uint64_t align = (uint64_t)c->h->cfg.align, n = memory_number(L, idx, "a number of bytes");
+    if (n == 0 || n > INT64_MAX / 2)
+        memory_bad(L, idx, "a number of bytes, 1 or more");
+    return align_up(n, align);
+}
+
+static int memory_push_address(lua_State *L, uint64_t a)
+{
     if (a)
         lua_pushinteger(L, (lua_Integer)a);
     else
         lua_pushnil(L);
     return 1;
+}
+
+/* self:grow(n) -> address of n more bytes, zeros, n rounded up to the alignment; nil */
+static int memory_grow(lua_State *L)
+{
+    lua_allocator *c = memory_self(L);
+    return memory_push_address(L, memory_more(L, c, memory_bytes(L, c, 2)));
 }
 
 static int memory_range(lua_State *L)
@@ -238,11 +254,7 @@ static int memory_link(lua_State *L)
     memory_within(L, c, a, memory_word(c), memory_word(c));
     const uint64_t to = heap_link(c->h, a);
     memory_settle(L, c);
-    if (to)
-        lua_pushinteger(L, (lua_Integer)to);
-    else
-        lua_pushnil(L);
-    return 1;
+    return memory_push_address(L, to);
 }
 
 /* self:set_link(a, to); nil: none */
@@ -357,6 +369,14 @@ static int memory_set_header(lua_State *L)
     return 0;
 }
 
+/* Header and footer of a block of a size. */
+static void memory_tag_block(lua_State *L, lua_allocator *c, uint64_t a, uint64_t size, uint64_t bits)
+{
+    const uint64_t w = memory_word(c);
+    memory_store(L, c, a - w, size | bits);
+    memory_store(L, c, a + size - 2 * w, size | bits);
+}
+
 /* self:set_block(a, size, bits): header and footer */
 static int memory_set_block(lua_State *L)
 {
@@ -366,13 +386,65 @@ static int memory_set_block(lua_State *L)
     if (size < 2 * w)
         memory_bad(L, 3, "a size with room for header and footer");
     memory_within(L, c, a - w, size, w);
-    memory_store(L, c, a - w, tag);
-    memory_store(L, c, a + size - 2 * w, tag);
+    memory_tag_block(L, c, a, size, tag & MEMORY_BITS);
     memory_settle(L, c);
     return 0;
 }
 
 /* --- rows of blocks ------------------------------------------------------------------------- */
+
+/* self:begin_row(n) -> the address where the first block of a row will be; before it are n bytes
+ * (0) for one's own use, a prologue, and an epilogue, which moves as the row is extended; nil */
+static int memory_begin_row(lua_State *L)
+{
+    lua_allocator *c = memory_self(L);
+    const uint64_t w = memory_word(c), align = (uint64_t)c->h->cfg.align,
+                   prologue = align_up(2 * w, align), from = c->h->port.top;
+    const lua_Integer n = luaL_optinteger(L, 2, 0);
+    if (n < 0 || n > INT64_MAX / 2)
+        memory_bad(L, 2, "a number of bytes");
+    const uint64_t first = align_up(from + (uint64_t)n + w, align) + prologue;
+    const uint64_t a = memory_more(L, c, first - from);
+    if (a) {
+        memory_tag_block(L, c, first - prologue, prologue, 1);
+        memory_store(L, c, first - w, 1);
+        memory_settle(L, c);
+    }
+    return memory_push_address(L, a ? first : 0);
+}
+
+/* self:extend_row(n) -> the address of a free block of n more bytes, rounded up to the alignment,
+ * with header and footer, at the end of the row that ends with the heap; nil */
+static int memory_extend_row(lua_State *L)
+{
+    lua_allocator *c = memory_self(L);
+    const uint64_t w = memory_word(c), n = memory_bytes(L, c, 2);
+    if (n < 2 * w)
+        memory_bad(L, 2, "a size with room for header and footer");
+    const uint64_t a = memory_more(L, c, n);
+    if (a) {
+        memory_tag_block(L, c, a, n, 0);
+        memory_store(L, c, a + n - w, 1);
+        memory_settle(L, c);
+    }
+    return memory_push_address(L, a);
+}
+
+/* self:around(a) -> size of the block, and of its neighbours before and behind if they are free,
+ * else 0: from its header, the footer before, and the header behind */
+static int memory_around(lua_State *L)
+{
+    lua_allocator *c = memory_self(L);
+    const uint64_t w = memory_word(c), a = memory_payload(L, c, 2),
+                   size = memory_load(L, c, a - w) & ~(uint64_t)MEMORY_BITS,
+                   before = memory_load(L, c, a - 2 * w),
+                   after = memory_load(L, c, a + size - w);
+    memory_settle(L, c);
+    lua_pushinteger(L, (lua_Integer)size);
+    lua_pushinteger(L, before & 1 ? 0 : (lua_Integer)(before & ~(uint64_t)MEMORY_BITS));
+    lua_pushinteger(L, after & 1 ? 0 : (lua_Integer)(after & ~(uint64_t)MEMORY_BITS));
+    return 3;
+}
 
 /* The header of the block at `a` of a row; a size that can't be is damage. */
 static uint64_t memory_row_tag(lua_State *L, lua_allocator *c, uint64_t a)
@@ -473,6 +545,8 @@ static int memory_fit(lua_State *L)
         const uint64_t tag = memory_row_tag(L, c, a), size = tag & ~(uint64_t)MEMORY_BITS;
         if (size == 0 || (!(tag & 1) && memory_search_meets(&s, a, size)))
             break;
+        if (s.found == a && s.how == SEARCH_BEST && size == s.want)
+            break; /* none is better, and those behind are higher */
         a += size;
     }
     return memory_search_end(L, c, &s);
@@ -673,6 +747,9 @@ static const luaL_Reg memory_methods[] = {
     {"before", memory_before},
     {"set_header", memory_set_header},
     {"set_block", memory_set_block},
+    {"begin_row", memory_begin_row},
+    {"extend_row", memory_extend_row},
+    {"around", memory_around},
     {"row", memory_row},
     {"fit", memory_fit},
     {"push", memory_push},
