@@ -61,7 +61,7 @@ local shapes = { { word = 8, align = 16 }, { word = 8, align = 8 }, { word = 4, 
 local twins = { { "implicit", "first" }, { "implicit", "best" }, { "implicit", "worst" }, { "explicit", "first" },
     { "explicit", "best" }, { "explicit", "worst" }, { "segregated" } }
 
-function TestHeapLuaTwins:testSameBlocks()
+function TestHeapLuaTwins.testSameBlocks()
     math.randomseed(7)
     for i, row in ipairs(twins) do
         local object = example(row[1])
@@ -81,7 +81,7 @@ function TestHeapLuaTwins:testSameBlocks()
     end
 end
 
-function TestHeapLuaTwins:testTheDriverTakesThem()
+function TestHeapLuaTwins.testTheDriverTakesThem()
     local list, live = {}, {}
     math.randomseed(3)
     for i = 1, 300 do
@@ -114,7 +114,7 @@ local function probe(f, params)
     end })
 end
 
-function TestHeapLuaSelf:testInstancesHaveStateOfTheirOwn()
+function TestHeapLuaSelf.testInstancesHaveStateOfTheirOwn()
     local object = vmem.heap.allocator({ name = "counter", params = { step = 16, text = "x" },
         init = function(self) self.count = 0 end,
         malloc = function(self)
@@ -129,7 +129,7 @@ function TestHeapLuaSelf:testInstancesHaveStateOfTheirOwn()
     lu.assertStrContains(tostring(h1), "vmem.heap counter: 2 blocks allocated")
 end
 
-function TestHeapLuaSelf:testOptionsAndParameters()
+function TestHeapLuaSelf.testOptionsAndParameters()
     local seen
     local object = probe(function(self)
         seen = { self.word, self.align, self.chunk, self.k, self.limit, self.base == self:range() }
@@ -143,13 +143,14 @@ function TestHeapLuaSelf:testOptionsAndParameters()
     lu.assertEquals(vmem.heap.option(object, nil, "limit"), 64 << 20)
 end
 
-function TestHeapLuaSelf:testWords()
+function TestHeapLuaSelf.testWords()
     local h = vmem.heap.native(probe(function(self)
         local a = self:grow(100)
         local first, stop = self:range()
         lu.assertEquals({ first, stop }, { a, a + 112 })
         self:put(a, 0x1122334455667788)
-        lu.assertEquals({ self:get(a), self:get(a, 4), self:get(a + 4, 4) }, { 0x1122334455667788, 0x55667788, 0x11223344 })
+        lu.assertEquals({ self:get(a), self:get(a, 4), self:get(a + 4, 4) },
+            { 0x1122334455667788, 0x55667788, 0x11223344 })
         self:put(a + 4, 5, 4)
         lu.assertEquals(self:get(a), 0x555667788)
         self:put(a + 8, -1)
@@ -167,7 +168,7 @@ function TestHeapLuaSelf:testWords()
     lu.assertNotNil(h:malloc(1))
 end
 
-function TestHeapLuaSelf:testTagsAndRows()
+function TestHeapLuaSelf.testTagsAndRows()
     local object = probe(function(self)
         local w = self.word
         local a = self:grow(10 * w) + w
@@ -200,7 +201,7 @@ function TestHeapLuaSelf:testTagsAndRows()
 end
 
 -- Lists, beside lists of Lua's.
-function TestHeapLuaSelf:testLists()
+function TestHeapLuaSelf.testLists()
     math.randomseed(5)
     local object = probe(function(self)
         local w = self.word
@@ -268,7 +269,7 @@ function TestHeapLuaSelf:testLists()
 end
 
 -- Every word is an access, by helpers in bulk too.
-function TestHeapLuaSelf:testAccessesAreCounted()
+function TestHeapLuaSelf.testAccessesAreCounted()
     local p, m = process()
     local h = vmem.heap.open(p, probe(function(self)
         local a = self:grow(8192)
@@ -290,9 +291,10 @@ end
 TestHeapLuaFunctions = {}
 
 -- Without others than malloc: the ledger does what it can.
-function TestHeapLuaFunctions:testMallocAlone()
+function TestHeapLuaFunctions.testMallocAlone()
     local p, m = process()
-    local h = vmem.heap.open(p, vmem.heap.allocator({ name = "bump", malloc = function(self, n) return self:grow(n) end }))
+    local object = vmem.heap.allocator({ name = "bump", malloc = function(self, n) return self:grow(n) end })
+    local h = vmem.heap.open(p, object)
     local a, b = h:malloc(100), h:malloc(3)
     local c = h:calloc(5, 4)
     p:write(a, ("x"):rep(100))
@@ -314,7 +316,7 @@ function TestHeapLuaFunctions:testMallocAlone()
     m:close()
 end
 
-function TestHeapLuaFunctions:testReallocMovesOrStays()
+function TestHeapLuaFunctions.testReallocMovesOrStays()
     local object = vmem.heap.allocator({ name = "mover",
         malloc = function(self, n) return self:grow(n) end,
         realloc = function(self, a, n)
@@ -343,7 +345,7 @@ function TestHeapLuaFunctions:testReallocMovesOrStays()
     m:close()
 end
 
-function TestHeapLuaFunctions:testResizeMemalignAndUsableSize()
+function TestHeapLuaFunctions.testResizeMemalignAndUsableSize()
     local object = vmem.heap.allocator({ name = "slots", params = { size = 64 },
         init = function(self) self.heads = self:grow(self.size) end,
         malloc = function(self, n) return n <= self.size and self:grow(self.size) or nil end,
@@ -393,7 +395,7 @@ function TestHeapLuaFunctions:testResizeMemalignAndUsableSize()
 end
 
 -- A damaged header: check finds it by the row of blocks, with its address.
-function TestHeapLuaFunctions:testDamageIsFound()
+function TestHeapLuaFunctions.testDamageIsFound()
     for _, name in ipairs({ "implicit", "explicit", "segregated" }) do
         local p, m = process()
         local h = vmem.heap.open(p, example(name), { word = 4, align = 8, chunk = 512 })

@@ -148,6 +148,7 @@
 #include "lua/lua_locality.c"
 #include "lua/lua_allocator.c"
 #include "lua/lua_allocator_memory.c"
+#include "lua/lua_allocator_blocks.c"
 #include "lua/lua_heap.c"
 #include "lua/lua_heap_looks.c"
 #include "lua/lua_heap_record.c"

@@ -13,10 +13,7 @@ enum { THREAD_ALLOCATOR_SELF = 2, THREAD_ALLOCATOR_TOP = 2 + LUA_ALLOCATOR_FUNCT
 
 const heap_option lua_allocator_options[] = {HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS, {0}};
 
-static lua_allocator *allocator_of(const heap *h)
-{
-    return (lua_allocator *)(uintptr_t)h->cls;
-}
+static lua_allocator *allocator_of(const heap *h) { return (lua_allocator *)(uintptr_t)h->cls; }
 
 /* --- payloads that are given out ------------------------------------------------------ */
 

@@ -3,7 +3,7 @@
  * A heap that is opened with an object of vmem.heap.allocator gets a class of its own
  * (lua_allocator_push), which C then uses as any other; the heap's userdata keeps it.
  * The class has a thread for its calls, and `self`: its state, with methods to reach
- * the heap's memory (lua_allocator_memory.c).
+ * the heap's memory (lua_allocator_memory.h).
  *
  * Invariants
  *   - Words are read and written by self's methods only, while a function of the
@@ -43,8 +43,8 @@ typedef struct lua_allocator {
     const char **busy; /* the machine's, or idle's address */
     const char *idle;
     bool has[LUA_ALLOCATOR_FUNCTIONS];
-    bool serving; /* a function runs */
-    bool refused; /* in this call the heap was not allowed to grow */
+    bool serving;    /* a function runs */
+    bool refused;    /* in this call the heap was not allowed to grow */
     uint64_t *taken; /* user value 3 */
     size_t words;    /* of taken */
     uint64_t damage; /* where a method met damage, last */
