@@ -393,12 +393,10 @@ void lua_open_heap(lua_State *L)
         {"close", heap_close_},
         {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {{"heap_classes", heap_list_classes},
-                                         {"heap_counters", heap_list_counters},
-                                         {"heap_losses", heap_list_losses},
-                                         {"heap_lua_options", heap_list_lua_options},
-                                         {"heap_open", heap_open_},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"heap_classes", heap_list_classes}, {"heap_counters", heap_list_counters},
+        {"heap_losses", heap_list_losses},   {"heap_lua_options", heap_list_lua_options},
+        {"heap_open", heap_open_},           {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
     lua_open_allocator(L);
     luaL_newmetatable(L, LUA_HEAP);
