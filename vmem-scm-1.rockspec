@@ -47,6 +47,7 @@ build = {
       ["vmem.frames"] = "lua/vmem/frames.lua",
       ["vmem.generate"] = "lua/vmem/generate.lua",
       ["vmem.heap"] = "lua/vmem/heap.lua",
+      ["vmem.heap.allocator"] = "lua/vmem/heap/allocator.lua",
       ["vmem.heap.compare"] = "lua/vmem/heap/compare.lua",
       ["vmem.heap.diverge"] = "lua/vmem/heap/diverge.lua",
       ["vmem.heap.driver"] = "lua/vmem/heap/driver.lua",

@@ -1,6 +1,7 @@
 --- Heaps: allocators that live in the memory of a simulated process, so that what
 --- they read and write is counted as accesses, misses and faults.
 
+local allocator = require "vmem.heap.allocator"
 local core = require "vmem.core"
 local compare = require "vmem.heap.compare"
 local diverge = require "vmem.heap.diverge"
@@ -32,18 +33,9 @@ function heap.allocators() return core.heap_classes() end
 function heap.counters() return core.heap_counters() end
 
 --- Sizes as texts, "64KiB"; unknown options by their nearest name.
-local function resolve(name, t)
-  local row = classes[name]
-  if not row then
-    local near = type(name) == "string" and options.nearest(name, class_names)
-    error(("there is no allocator %s%s (there are %s)"):format(tostring(name),
-      near and (", did you mean " .. near .. "?") or "", table.concat(class_names, ", ")), 3)
-  end
-  if t ~= nil and type(t) ~= "table" then
-    error(("heap %s takes a table of options, but got a %s"):format(name, type(t)), 3)
-  end
+local function flatten(name, list, t)
   local rows, names, flat = {}, {}, {}
-  for _, o in ipairs(row.options) do
+  for _, o in ipairs(list) do
     rows[o.name] = o
     names[#names + 1] = o.name
   end
@@ -52,39 +44,77 @@ local function resolve(name, t)
     if not o and type(k) == "string" then
       local near = options.nearest(k, names)
       error(("heap %s: there is no option %s%s (there are %s)"):format(name, k,
-        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 3)
+        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 0)
     end
     flat[k] = o and not o.choices and options.bytes(v) or v
   end
   return flat
 end
 
+-- What the core takes, of a name, an object, or either with options behind it.
+local function resolve(what, t)
+  local name = what
+  if allocator.is(what) then name = what.name end
+  if t ~= nil and type(t) ~= "table" then
+    error(("heap %s takes a table of options, but got a %s"):format(name, type(t)), 0)
+  end
+  if allocator.is(what) then
+    local flat, self = allocator.split(what, t)
+    flat = flatten(name, allocator.rows, flat)
+    for k, v in pairs(flat) do
+      if self[k] ~= nil then self[k] = v end
+    end
+    return what, flat, self
+  end
+  local row = classes[name]
+  if not row then
+    local near = type(name) == "string" and options.nearest(name, class_names)
+    error(("there is no allocator %s%s (there are %s)"):format(tostring(name),
+      near and (", did you mean " .. near .. "?") or "", table.concat(class_names, ", ")), 0)
+  end
+  return name, flatten(name, row.options, t)
+end
+
+-- Errors of `resolve` at the caller of the public function.
+local function resolved(...)
+  local ok, what, flat, self = pcall(resolve, ...)
+  if not ok then error(what, 3) end
+  return what, flat, self
+end
+
+--- An allocator of functions of one's own, which serves wherever a name does: malloc (the
+--- only one that must be), free, realloc or resize, memalign, usable_size, blocks, check, init.
+---@param t vmem.heap.AllocatorFields
+---@return vmem.heap.Allocator
+function heap.allocator(t) return allocator.new(t) end
+
 --- A heap in a process's memory.
 ---@param process vmem.Process
----@param allocator string one of heap.allocators()
+---@param what string|vmem.heap.Allocator one of heap.allocators(), or of one's own
 ---@param t? table its options
 ---@return vmem.Heap? heap nil, message, code: the process gets no memory
 ---@return string? message
 ---@return string? code
-function heap.open(process, allocator, t)
+function heap.open(process, what, t)
   if process == nil then error("heap.open: a process is missing", 2) end
-  return core.heap_open(process, allocator, resolve(allocator, t))
+  return core.heap_open(process, resolved(what, t))
 end
 
 --- The same allocator over plain host memory, without a machine.
----@param allocator string
+---@param what string|vmem.heap.Allocator
 ---@param t? table
 ---@return vmem.Heap
-function heap.native(allocator, t) return core.heap_open(nil, allocator, resolve(allocator, t)) end
+function heap.native(what, t) return core.heap_open(nil, resolved(what, t)) end
 
 --- An option's value: as given, or as it is by default.
----@param allocator string
+---@param what string|vmem.heap.Allocator
 ---@param t? table
 ---@param name string
----@return integer|string|nil
-function heap.option(allocator, t, name)
+---@return any
+function heap.option(what, t, name)
   if t and t[name] ~= nil then return t[name] end
-  for _, o in ipairs(classes[allocator].options) do
+  if allocator.is(what) and what.params[name] ~= nil then return what.params[name] end
+  for _, o in ipairs(allocator.is(what) and allocator.rows or classes[what].options) do
     if o.name == name then return o.default end
   end
 end
@@ -125,7 +155,7 @@ function heap.record(t) return record.record(t) end
 
 --- Run a trace through an allocator: check what it does, and measure it.
 ---   trace      the path of a .rep file, or a trace
----   allocator  a name, or { name, option = value, ... }
+---   allocator  a name or an object of heap.allocator, or { either, option = value, ... }
 ---   options    of the allocator, if it is a name
 ---   machine    options of the machine, or nothing: a core-i7
 ---   at         explain the loss after this operation: result.loss; nothing: do not

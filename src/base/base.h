@@ -42,7 +42,7 @@ typedef enum vm_status {
     VM_FORMAT,  /* a file's content is not what its format says */
     VM_REFUSED, /* the simulated system call fails; vm_error.sys has errno */
     VM_FAULT,   /* a simulated access faulted for good */
-    VM_POLICY,  /* a replacement policy failed or answered nonsense */
+    VM_POLICY,  /* a function of Lua's, of a policy or an allocator, failed */
 } vm_status;
 
 typedef struct vm_error {

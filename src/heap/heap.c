@@ -337,8 +337,8 @@ vm_status heap_free(heap *h, uint64_t a, vm_error *e)
     if (a == 0)
         return heap_done(h, &at, e);
     h->n.frees++;
-    heap_leave(h, a);
     h->cls->free(h, a);
+    heap_leave(h, a);
     return heap_done(h, &at, e);
 }
 
@@ -358,8 +358,9 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
     if (s != VM_OK)
         return s;
     h->n.reallocs++;
-    const bool within = heap_within(h, n);
-    if (within && h->cls->resize && h->cls->resize(h, old, n)) {
+    const bool within = heap_within(h, n), moves = within && h->realloc;
+    uint64_t new = moves ? h->realloc(h, old, n) : 0;
+    if (new == old || (within && !moves && h->cls->resize && h->cls->resize(h, old, n))) {
         h->n.in_place++;
         heap_leave(h, old);
         heap_enter(h, old, n);
@@ -367,17 +368,24 @@ vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error 
         *a = old;
         return heap_done(h, &at, e);
     }
-    uint64_t new = within ? h->cls->malloc(h, n) : 0;
+    if (within && !moves)
+        new = h->cls->malloc(h, n);
     s = heap_got(h, &at, n, new, e);
     if (s != VM_OK)
         return s;
+    if (moves) {
+        heap_leave(h, old);
+        heap_note_peak(h);
+        *a = new;
+        return VM_OK;
+    }
     s = heap_ready(h, &at, e);
     if (s != VM_OK)
         return s;
     uint64_t size = h->cls->usable_size(h, old);
     port_copy(&h->port, new, old, align_up(size < n ? size : n, 4));
-    heap_leave(h, old);
     h->cls->free(h, old);
+    heap_leave(h, old);
     heap_note_peak(h);
     *a = new;
     return heap_done(h, &at, e);

@@ -117,6 +117,9 @@ struct heap {
     ledger live;
     bool batch;    /* somebody else meters the calls */
     uint64_t fuel; /* steps that a call has left: more, and a list has no end */
+    /* Set by an init that has its own: what the block at `a` holds is in one of n > 0 bytes
+     * now, there or elsewhere; 0: as it was. NULL: malloc, copy, free, unless resize can. */
+    uint64_t (*realloc)(heap *h, uint64_t a, uint64_t n);
 };
 
 /* The allocators, NULL behind the last. */

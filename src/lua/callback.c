@@ -88,6 +88,7 @@ int callback_raise(lua_State *L, const vm_error *e)
 /* --- guarded calls ------------------------------------------------------------ */
 
 #define CALLBACK_PERIOD 1000 /* instructions between two looks at the count */
+#define CALLBACK_DEPTH  100  /* guarded calls within each other: some kilobytes of C's stack each */
 
 /* The count hook. Once the limit is passed, each further instruction of the thread
  * that is met raises again, so that no pcall of the function's own holds it up. */
@@ -137,6 +138,11 @@ vm_status callback_guarded(callback_state *s, lua_State *thread, callback_guard 
 {
     lua_State *was = s->L;
     g->outer = s->guard;
+    g->depth = g->outer ? g->outer->depth + 1 : 0;
+    if (VM_UNLIKELY(g->depth > CALLBACK_DEPTH)) {
+        lua_pop(thread, nargs + 1);
+        return vm_fail(e, VM_INVALID, "%s: calls from C into Lua are nested too deep", g->who);
+    }
     g->left = g->limit / CALLBACK_PERIOD + 1;
     s->guard = g;
     int rc = lua_pcall(thread, nargs, nresults, 1);

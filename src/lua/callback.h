@@ -49,13 +49,15 @@ typedef struct callback_guard {
     const char *doing; /* the function that runs, or NULL */
     uint64_t limit;    /* VM instructions that a call may take; 0: no limit */
     uint64_t left;     /* periods of the limit; 0: it is over */
+    unsigned depth;    /* calls around this one: each has a thread, and so C's stack to itself */
     struct callback_guard *outer;
 } callback_guard;
 
 /* The thread, on the top of L, is one for guarded calls. Raises on lack of memory. */
 lua_State *callback_thread(lua_State *L, uint64_t limit);
 /* Call the function below `nargs` arguments on the top of the thread. VM_POLICY: it
- * raised an error, which is kept for callback_raise; texts say whose it is. */
+ * raised an error, which is kept for callback_raise; texts say whose it is. VM_INVALID: such
+ * calls are nested too deep. */
 vm_status callback_guarded(callback_state *s, lua_State *thread, callback_guard *g, int nargs,
                            int nresults, vm_error *e);
 /* lua_call, for C functions that run under one of the calls above. */

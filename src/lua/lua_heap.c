@@ -2,12 +2,14 @@
  *
  *    core.heap_classes() -> list of { name, doc, options = list of rows }
  *    core.heap_counters(), heap_losses() -> lists of { name, unit, doc }
- *    core.heap_open(process or nil, class, { name = value }) -> heap; nil: over host memory
+ *    core.heap_open(process or nil, class, { name = value }, self) -> heap; nil: over host memory;
+ *        class: a name, or an object of vmem.heap.allocator, whose self begins as the last table
+ *    core.heap_lua_options() -> list of rows: the options of such objects
  *
  * A heap keeps its process's handle, and so the machine, alive. Collected, it frees
  * what the host has of it; only close, by itself or by <close>, changes the process.
  */
-#include "callback.h"
+#include "lua_allocator.h"
 #include "lua_heap.h"
 
 #include <stdio.h>
@@ -47,7 +49,7 @@ static int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error 
     if (s == VM_REFUSED)
         return box->handle ? lua_tell(L, box->handle->owner, lua_failed(L, e)) : lua_failed(L, e);
     if (!box->handle)
-        return lua_raise(L, e);
+        return callback_raise(L, e);
     heap_port *t = &box->h->port;
     return lua_raise_access(L, t->m, t->p, s, &t->info, e);
 }
@@ -250,32 +252,48 @@ static void heap_take_options(lua_State *L, int idx, const heap_class *cls, heap
     }
 }
 
+/* The class at index 2; what it needs is pushed, or nil. */
+static const heap_class *heap_take_class(lua_State *L, const lua_process *handle)
+{
+    if (lua_allocator_is(L, 2)) {
+        luaL_checktype(L, 4, LUA_TTABLE);
+        return &lua_allocator_push(L, 2, 4, handle ? &handle->owner->busy : NULL)->cls;
+    }
+    const heap_class *cls = heap_find(luaL_checkstring(L, 2));
+    if (!cls)
+        luaL_error(L, "there is no allocator %s", lua_tostring(L, 2));
+    lua_pushnil(L);
+    return cls;
+}
+
 static int heap_open_(lua_State *L)
 {
     process *p = NULL;
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     lua_process *handle = lua_isnil(L, 1) ? NULL : lua_check_running(L, 1, &p);
     machine *m = handle ? handle->owner->m : NULL;
-    const heap_class *cls = heap_find(luaL_checkstring(L, 2));
-    if (!cls)
-        return luaL_error(L, "there is no allocator %s", lua_tostring(L, 2));
+    const heap_class *cls = heap_take_class(L, handle); /* 5 */
     heap_config cfg;
     heap_config_init(cls, &cfg);
     heap_take_options(L, 3, cls, &cfg);
     vm_host host = lua_host(L);
     vm_error e;
     fault_info info;
-    lua_heap *box = lua_newuserdatauv(L, sizeof *box, 1);
+    lua_heap *box = lua_newuserdatauv(L, sizeof *box, 2);
     memset(box, 0, sizeof *box);
     luaL_setmetatable(L, LUA_HEAP);
     box->handle = handle;
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, 5); /* its class, if that is its own */
+    lua_setiuservalue(L, -2, 2);
     vm_status s = heap_open(&host, cls, &cfg, m, p, &box->h, &info, &e);
     if (s == VM_OK)
         return heap_told(L, box, 1);
-    if (s == VM_REFUSED || !handle)
+    if (s == VM_REFUSED)
         return lua_failed(L, &e);
+    if (!handle)
+        return callback_raise(L, &e);
     return lua_raise_access(L, m, p, s, &info, &e);
 }
 
@@ -296,6 +314,21 @@ static void heap_push_option(lua_State *L, const heap_option *o)
     lua_set_integer(L, "max", (uint64_t)o->max);
 }
 
+static void heap_push_options(lua_State *L, const heap_option *o)
+{
+    lua_newtable(L);
+    for (lua_Integer k = 1; o->name; o++, k++) {
+        heap_push_option(L, o);
+        lua_rawseti(L, -2, k);
+    }
+}
+
+static int heap_list_lua_options(lua_State *L)
+{
+    heap_push_options(L, lua_allocator_options);
+    return 1;
+}
+
 static int heap_list_classes(lua_State *L)
 {
     lua_newtable(L);
@@ -304,11 +337,7 @@ static int heap_list_classes(lua_State *L)
         lua_createtable(L, 0, 3);
         lua_set_string(L, "name", cls->name);
         lua_set_string(L, "doc", cls->doc);
-        lua_newtable(L);
-        for (lua_Integer k = 0; cls->options[k].name; k++) {
-            heap_push_option(L, &cls->options[k]);
-            lua_rawseti(L, -2, k + 1);
-        }
+        heap_push_options(L, cls->options);
         lua_setfield(L, -2, "options");
         lua_rawseti(L, -2, i + 1);
     }
@@ -364,12 +393,12 @@ void lua_open_heap(lua_State *L)
         {"close", heap_close_},
         {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {{"heap_classes", heap_list_classes},
-                                         {"heap_counters", heap_list_counters},
-                                         {"heap_losses", heap_list_losses},
-                                         {"heap_open", heap_open_},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"heap_classes", heap_list_classes}, {"heap_counters", heap_list_counters},
+        {"heap_losses", heap_list_losses},   {"heap_lua_options", heap_list_lua_options},
+        {"heap_open", heap_open_},           {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
+    lua_open_allocator(L);
     luaL_newmetatable(L, LUA_HEAP);
     lua_pushcfunction(L, heap_gc);
     lua_setfield(L, -2, "__gc");

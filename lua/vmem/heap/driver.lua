@@ -185,19 +185,20 @@ function driver.run(heap, vmem_machine, t)
   if o.at and (o.at < 0 or o.at > #trace) then
     error(("heap.run: at is %d, but takes 0 to %d, the trace's operations"):format(o.at, #trace), 2)
   end
-  local name, options = subject.allocator(o)
+  local what, options = subject.allocator(o)
+  local name = subject.name(what)
   local result = setmetatable({ allocator = name, trace = trace.name, ops = #trace, peak = trace.peak }, Result)
   local function pass(f)
     local m <close> = vmem_machine(o.machine)
     local p = m:spawn { name = name }
-    local h, why = heap.open(p, name, options)
+    local h, why = heap.open(p, what, options)
     if not h then
       result.op, result.error = 0, why
     else
       f(h)
     end
   end
-  pass(function(h) result.op, result.error = check(o, trace, h, heap.option(name, options, "align")) end)
+  pass(function(h) result.op, result.error = check(o, trace, h, heap.option(what, options, "align")) end)
   result.valid = result.op == nil
   if not result.valid then
     result.utilization, result.rate, result.index = 0.0, 0.0, 0.0

@@ -74,11 +74,11 @@ stepper.rows = { { "trace", "any" }, { "allocator", "any", "implicit" }, { "opti
 ---@return string? message
 ---@return string? code
 function stepper.make(heap, vmem_machine, o)
-  local name, options = subject.allocator(o)
+  local what, options = subject.allocator(o)
   local m = vmem_machine(o.machine)
-  local ok, h, message, code = pcall(heap.open, m:spawn { name = name }, name, options)
+  local ok, h, message, code = pcall(heap.open, m:spawn { name = subject.name(what) }, what, options)
   if ok and h then
-    return setmetatable({ heap = h, trace = o.trace, name = subject.label(name, options), op = 0, block = {},
+    return setmetatable({ heap = h, trace = o.trace, name = subject.label(what, options), op = 0, block = {},
       machine = m }, Stepper)
   end
   m:close()
