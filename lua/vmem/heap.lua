@@ -89,6 +89,14 @@ function heap.option(allocator, t, name)
   end
 end
 
+--- The bytes that addresses of blocks are multiples of.
+---@param allocator string
+---@param t? table its options
+---@return integer
+function heap.alignment(allocator, t)
+  return options.bytes(heap.option(allocator, t, "align") or heap.option(allocator, t, "page"))
+end
+
 --- The patterns, traces made by formula: name, doc, and options, a list of rows: name,
 --- default, min, max, doc.
 ---@return table[]
