@@ -9,6 +9,15 @@ end
 
 local SMALL = { limit = "64KiB", word = 4, align = 8 }
 
+-- Of options, those that an allocator has; small pages.
+local function options_of(row, t)
+    local out = {}
+    for _, o in ipairs(row.options) do
+        out[o.name] = t[o.name] or o.name == "page" and o.min or nil
+    end
+    return out
+end
+
 -- Every byte of the heap, and its blocks.
 local function image(p, h)
     local from, to = h:range()
@@ -24,7 +33,7 @@ TestHeapLimits = {}
 function TestHeapLimits:testAFullHeapRefusesAndNothingMoves()
     for _, row in ipairs(vmem.heap.allocators()) do
         local p, m = process()
-        local h = assert(vmem.heap.open(p, row.name, SMALL))
+        local h = assert(vmem.heap.open(p, row.name, options_of(row, SMALL)))
         local list = {}
         for i = 1, 10000 do
             local a = h:malloc(100 + i % 7)

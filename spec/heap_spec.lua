@@ -4,6 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local model = require("model_heap")
 local models = require("model_heap_orders")
+local programs = require("heap_programs")
 
 local scale = require("scale")
 
@@ -122,47 +123,7 @@ end
 
 -- --- random programs --------------------------------------------------------------------
 
--- A program: a list of { op, index or size, size }; k-th allocation by its number.
-local function random_program(rng, n)
-    local ops, live, count = {}, {}, 0
-    local function size()
-        local kind = rng(10)
-        return kind == 1 and rng(5000) or kind < 5 and rng(16) or rng(300)
-    end
-    for i = 1, n do
-        local r = rng(100)
-        if r <= 45 or #live == 0 then
-            count = count + 1
-            live[#live + 1] = count
-            ops[i] = r == 1 and { "memalign", 16 << rng(0, 5), size() } or { "malloc", size() }
-        elseif r <= 85 then
-            ops[i] = { "free", table.remove(live, rng(#live)) }
-        else
-            ops[i] = { "realloc", live[rng(#live)], size() }
-        end
-    end
-    return ops
-end
-
--- Runs it; after each operation `look` is called. The addresses, by operation.
-local function run(h, ops, look)
-    local at, seen, count = {}, {}, 0
-    for i, op in ipairs(ops) do
-        local kind = op[1]
-        if kind == "malloc" or kind == "memalign" then
-            count = count + 1
-            at[count] = kind == "malloc" and h:malloc(op[2]) or kind == "memalign" and h:memalign(op[2], op[3])
-            seen[i] = at[count]
-        elseif kind == "free" then
-            h:free(at[op[2]])
-        else
-            at[op[2]] = h:realloc(at[op[2]], op[3])
-            seen[i] = at[op[2]]
-        end
-        if look then look(i) end
-    end
-    return seen
-end
+local random_program, run, rng_of = programs.random, programs.run, programs.rng
 
 -- The model under the same calls.
 local function modelled(t, base)
@@ -207,13 +168,6 @@ local function with_name(name, o)
     return t
 end
 
-local function text(name, o, ops)
-    local out = { name }
-    for k, v in pairs(o) do out[#out + 1] = k .. "=" .. v end
-    for _, op in ipairs(ops) do out[#out + 1] = table.concat(op, " ") end
-    return table.concat(out, ", ")
-end
-
 -- What differs from the model, or nil.
 local function differs(name, o, ops)
     local h = vmem.heap.native(name, o)
@@ -241,42 +195,6 @@ local function differs(name, o, ops)
     return told
 end
 
--- Operations that make it differ, few: those that can go are left out.
-local function shrink(name, o, ops)
-    local function without(i)
-        local out, gone, count = {}, nil, 0
-        for k, op in ipairs(ops) do
-            local made = op[1] == "malloc" or op[1] == "memalign"
-            if made then count = count + 1 end
-            if k == i then
-                gone = made and count
-            elseif not made and gone and op[2] == gone then -- its block is not there
-                goto continue
-            else
-                local at = op[2]
-                if not made and gone and at > gone then at = at - 1 end
-                out[#out + 1] = { op[1], at, op[3] }
-            end
-            ::continue::
-        end
-        return out
-    end
-    local i = #ops
-    while i > 0 do
-        -- A free of a block may not go, if a later one would be the second.
-        local fewer = without(i)
-        local ok, told = pcall(differs, name, o, fewer)
-        if ok and told then ops = fewer end
-        i = math.min(i - 1, #ops)
-    end
-    return ops
-end
-
-local function rng_of(seed)
-    math.randomseed(seed)
-    return math.random
-end
-
 TestHeapModel = {}
 
 function TestHeapModel:testTextbookAllocatorsGiveTheModelsAddresses()
@@ -286,8 +204,8 @@ function TestHeapModel:testTextbookAllocatorsGiveTheModelsAddresses()
         local ops = random_program(rng, 120)
         local told = differs(name, o, ops)
         if told then
-            local few = shrink(name, o, ops)
-            lu.fail(("seed %d: %s: %s"):format(seed, differs(name, o, few) or told, text(name, o, few)))
+            local few = programs.shrink(ops, function(fewer) return differs(name, o, fewer) end)
+            lu.fail(("seed %d: %s: %s"):format(seed, differs(name, o, few) or told, programs.text(name, o, few)))
         end
     end
 end
@@ -418,7 +336,7 @@ function TestHeapOthers:testTheyGiveTheModelsAddresses()
         for _, row in ipairs(OTHERS) do
             local rng = rng_of(seed)
             local t = { limit = 1 << 24, chunk = pick(rng, { 64, 512, 4096 }), word = pick(rng, { 4, 8 }) }
-            t.align = pick(rng, { 8, 16 })
+            t.align = pick(rng, t.word == 4 and { 4, 8, 16 } or { 8, 16 })
             for k, v in pairs(row[2]) do t[k] = v end
             local ops = without_memalign(random_program(rng, 200))
             local h = vmem.heap.native(row[1], t)

@@ -8,21 +8,23 @@ model.__index = model
 
 local function up(x, a) return (x + a - 1) // a * a end
 
--- o: name, word, align, chunk, tags, fit, order, classes, coalesce, split, realloc, limit
-function model.new(o)
+-- o: name, word, align, chunk, tags, fit, order, classes, coalesce, split, realloc, limit;
+-- class: a model that has this one's functions, nothing: this one.
+function model.new(o, class)
     local w, a = o.word, o.align
     local links = o.name ~= "implicit" and 2 or 0
-    local self = setmetatable({ o = o, blocks = {}, free = {} }, model)
+    local self = setmetatable({ o = o, blocks = {}, free = {} }, class or model)
     self.over = o.tags == "both" and 2 * w or w
     local used = up(self.over + 1, a)
     local spare = up((o.tags == "header" and 1 or 2) * w + links * w, a)
     self.least = math.max(used, spare, o.name == "tlsf" and 16 or 0)
     self.split = math.max(self.least, up(o.split or 0, a))
     local tables = o.name == "segregated" and o.classes * 2 or 0
+    if o.name == "dlmalloc" then tables = 128 + 128 // (8 * w) end
     if o.name == "tlsf" then tables = 1 + 17 * (1 + math.floor(math.log(o.limit or 1 << 26, 2))) end
     local first = up(tables * w + w, a)
     if o.tags == "both" then first = first + up(2 * w, a) end
-    self.first, self.top, self.rover = first, first, 0
+    self.first, self.top, self.rover, self.outside = first, first, 0, 0
     if up(o.chunk, a) > 0 then self:extend(math.max(up(o.chunk, a), self.least)) end
     return self
 end
@@ -94,7 +96,7 @@ function model:merge(i)
 end
 
 function model:extend(size)
-    if self.o.limit and self.top + size > self.o.limit then return nil end
+    if self.o.limit and self.top + self.outside + size > self.o.limit then return nil end
     local b = { at = self.top, size = size, used = false }
     self.blocks[#self.blocks + 1] = b
     self.top = self.top + size

@@ -398,11 +398,18 @@ for _, row in ipairs(core.policies()) do
     end
 end
 
--- Each allocator, in an area of its own and over host memory.
+-- Each allocator, in an area of its own and over host memory; small pages, and areas for
+-- blocks that are not small.
 for _, row in ipairs(vmem.heap.allocators()) do
+    local o = {}
+    for _, option in ipairs(row.options) do
+        o[option.name] = option.name == "page" and option.min or option.name == "threshold" and 600 or nil
+    end
     table.insert(scenarios, { "heap " .. row.name, make = with_machine, act = function(s)
-        local h <close> = assert(vmem.heap.open(s.p, row.name, { source = "mmap", limit = "256KiB" }))
-        local native <close> = vmem.heap.native(row.name)
+        o.source, o.limit = nil, nil
+        local native <close> = vmem.heap.native(row.name, o)
+        o.source, o.limit = "mmap", "256KiB"
+        local h <close> = assert(vmem.heap.open(s.p, row.name, o))
         for i = 1, 30 do
             local a = h:malloc(i * 24)
             native:malloc(i * 300)

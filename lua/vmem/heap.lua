@@ -119,6 +119,14 @@ function heap.option(what, t, name)
   end
 end
 
+--- The bytes that addresses of blocks are multiples of.
+---@param what string|vmem.heap.Allocator
+---@param t? table its options
+---@return integer
+function heap.alignment(what, t)
+  return options.bytes(heap.option(what, t, "align") or heap.option(what, t, "page"))
+end
+
 --- The patterns, traces made by formula: name, doc, and options, a list of rows: name,
 --- default, min, max, doc.
 ---@return table[]

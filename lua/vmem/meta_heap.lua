@@ -71,9 +71,11 @@ function Heap:name() end
 ---@return integer? address # of the word that says so
 function Heap:check() end
 
+---The heap's range, or that of the area beside it that an address is in.
+---@param address? integer
 ---@return integer first # address
 ---@return integer stop # the first address behind
-function Heap:range() end
+function Heap:range(address) end
 
 ---@return vmem.Process? # nil: native
 function Heap:process() end

@@ -5,6 +5,6 @@
 #include "heap.h"
 
 extern const heap_class heap_implicit, heap_explicit, heap_segregated, heap_tree, heap_tlsf,
-    heap_simple, heap_buddy, heap_bump;
+    heap_simple, heap_buddy, heap_bitmap, heap_slab, heap_dlmalloc, heap_bump;
 
 #endif

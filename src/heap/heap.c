@@ -163,7 +163,7 @@ vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
         heap_misses_add(h, &at->misses);
         port_leave(&h->port);
     }
-    const uint64_t bytes = h->port.top - h->port.base;
+    const uint64_t bytes = port_size(&h->port);
     if (bytes > h->n.bytes_peak)
         h->n.bytes_peak = bytes;
     if (h->port.status != VM_OK && e)
@@ -176,11 +176,11 @@ vm_status heap_done(heap *h, const heap_meter *at, vm_error *e)
 vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_config *cfg, machine *m,
                     process *p, heap **out, fault_info *info, vm_error *e)
 {
-    if (!is_pow2((uint64_t)cfg->word) || !is_pow2((uint64_t)cfg->align))
+    if (!is_pow2((uint64_t)cfg->word) || (cfg->align && !is_pow2((uint64_t)cfg->align)))
         return vm_fail(e, VM_INVALID,
                        "heap %s: word is %lld and align %lld, but they are 4, 8 or 16", cls->name,
                        (long long)cfg->word, (long long)cfg->align);
-    if (cfg->align < cfg->word)
+    if (cfg->align && cfg->align < cfg->word)
         return vm_fail(e, VM_INVALID, "heap %s: align is %lld, below a word of %lld bytes",
                        cls->name, (long long)cfg->align, (long long)cfg->word);
     if (cfg->word == 4 && cfg->limit >> 32)
@@ -192,11 +192,13 @@ vm_status heap_open(const vm_host *host, const heap_class *cls, const heap_confi
     h->cls = cls;
     h->host = h->port.host = *host;
     h->cfg = *cfg;
+    if (!cfg->align) /* an allocator that gives out pages */
+        h->cfg.align = cfg->page;
     h->port.m = m;
     h->port.p = p;
     h->port.source = m ? (port_source)cfg->source : PORT_HOST;
     h->port.limit = (uint64_t)cfg->limit;
-    vm_status s = ledger_init(&h->live, host, (uint64_t)cfg->align, e);
+    vm_status s = ledger_init(&h->live, host, (uint64_t)h->cfg.align, e);
     if (s == VM_OK)
         s = port_open(&h->port, e);
     heap_meter at = {0};
@@ -249,8 +251,8 @@ static vm_status heap_got(heap *h, const heap_meter *at, uint64_t n, uint64_t a,
         return vm_fail_sys(e, VM_REFUSED, ENOMEM, "malloc: no block of %llu bytes: %s",
                            (unsigned long long)n, h->port.refused.text);
     }
-    if (a & ((uint64_t)h->cfg.align - 1) || a < h->port.base || a >= h->port.top ||
-        n > h->port.top - a || ledger_get(&h->live, a)) {
+    if (a & ((uint64_t)h->cfg.align - 1) || !port_holds(&h->port, a, n) ||
+        ledger_get(&h->live, a)) {
         h->port.status =
             vm_fail(&h->port.error, VM_INVALID, "the heap is damaged: malloc would give out %#llx",
                     (unsigned long long)a);

@@ -49,6 +49,7 @@ typedef struct heap_counters {
 typedef struct heap_config {
     int64_t source, limit, word, align, chunk;
     int64_t fit, tags, coalesce, split, order, classes, realloc, system;
+    int64_t page, colour, empty, threshold, trim;
 } heap_config;
 
 typedef struct heap_option {

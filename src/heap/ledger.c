@@ -7,7 +7,8 @@ static size_t ledger_bytes(const ledger *l)
 
 vm_status ledger_init(ledger *l, const vm_host *host, uint64_t align, vm_error *e)
 {
-    *l = (ledger){.shift = log2_floor(align)};
+    const unsigned shift = log2_floor(align);
+    *l = (ledger){.shift = shift < LEDGER_PAGE_BITS ? shift : LEDGER_PAGE_BITS};
     return keymap_init(&l->pages, host, 0, e);
 }
 

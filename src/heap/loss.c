@@ -58,7 +58,7 @@ vm_status heap_loss_now(heap *h, heap_loss *l, vm_error *e)
     vm_status s = heap_walk(h, loss_block, &w, e);
     if (s != VM_OK)
         return s;
-    l->bytes = h->port.top - h->port.base;
+    l->bytes = port_size(&h->port);
     l->tail = w.run + w.least.unused;
     l->tables = l->bytes - w.blocks - w.least.unused;
     return VM_OK;

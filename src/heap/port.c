@@ -30,6 +30,14 @@ vm_status port_open(heap_port *t, vm_error *e)
 
 void port_close(heap_port *t)
 {
+    for (size_t i = 0; i < t->area_count; i++)
+        if (t->areas[i].bytes)
+            host_free(&t->host, t->areas[i].bytes, (size_t)t->areas[i].size);
+        else if (t->m && t->p->space)
+            space_unmap(&t->m->kernel, t->p->space, t->areas[i].start, t->areas[i].size, NULL);
+    host_free(&t->host, t->areas, t->area_room * sizeof *t->areas);
+    t->areas = NULL;
+    t->area_count = t->area_room = 0;
     for (size_t i = 0; i < t->room; i++)
         host_free(&t->host, t->native[i], PORT_PAGE);
     host_free(&t->host, t->native, t->room * sizeof *t->native);
@@ -91,18 +99,38 @@ static vm_status port_grow_native(heap_port *t, uint64_t n)
     return VM_OK;
 }
 
+static vm_status port_within(heap_port *t, uint64_t n)
+{
+    if (n <= t->limit - port_size(t))
+        return VM_OK;
+    return vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
+                       "the heap has %llu bytes, and %llu more are above its limit of %llu",
+                       (unsigned long long)port_size(t), (unsigned long long)n,
+                       (unsigned long long)t->limit);
+}
+
+/* The end of a call that asks for memory or gives it back: a failure that is no refusal
+ * stays. The kernel may have done anything to the machine. */
+static bool port_did(heap_port *t, vm_status s)
+{
+    if (t->entered)
+        machine_window_open(t->m, t->p);
+    if (s != VM_OK && s != VM_REFUSED) {
+        t->status = s;
+        t->error = t->refused;
+    }
+    return s == VM_OK;
+}
+
 uint64_t port_grow(heap_port *t, uint64_t n)
 {
     uint64_t old = t->top;
-    vm_status s = VM_OK;
     if (t->status != VM_OK)
         return 0;
-    if (n > t->limit - (t->top - t->base))
-        s = vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
-                        "the heap has %llu bytes, and %llu more are above its limit of %llu",
-                        (unsigned long long)(t->top - t->base), (unsigned long long)n,
-                        (unsigned long long)t->limit);
-    else if (t->source == PORT_HOST)
+    vm_status s = port_within(t, n);
+    if (s != VM_OK)
+        return 0;
+    if (t->source == PORT_HOST)
         s = port_grow_native(t, n);
     else if (t->source == PORT_SBRK && t->p->space->brk != old)
         s = vm_fail_sys(&t->refused, VM_REFUSED, ENOMEM,
@@ -112,19 +140,146 @@ uint64_t port_grow(heap_port *t, uint64_t n)
         s = port_reserve_pages(t, old + n);
     if (s == VM_OK && t->source == PORT_SBRK)
         s = space_set_brk(&t->m->kernel, t->p->space, old + n, &t->refused);
-    if (t->entered) /* a call of the kernel may do anything to the machine */
-        machine_window_open(t->m, t->p);
-    if (s == VM_REFUSED)
+    if (!port_did(t, s))
         return 0;
-    if (s != VM_OK) {
-        t->status = s;
-        t->error = t->refused;
-        return 0;
-    }
     t->top += n;
     t->grows++;
     return old;
 }
+
+uint64_t port_page_bytes(const heap_port *t)
+{
+    return t->source == PORT_HOST ? PORT_PAGE : kernel_page(&t->m->kernel);
+}
+
+/* Pages from `a` on are no longer there. */
+static void port_drop_native(heap_port *t, uint64_t a)
+{
+    for (size_t i = (size_t)((a - t->base) / PORT_PAGE); i < t->room; i++) {
+        host_free(&t->host, t->native[i], PORT_PAGE);
+        t->native[i] = NULL;
+    }
+}
+
+bool port_shrink(heap_port *t, uint64_t to)
+{
+    const uint64_t page = port_page_bytes(t);
+    vm_status s = VM_OK;
+    to = align_up(to, page);
+    if (t->status != VM_OK || to >= t->top)
+        return false;
+    if (t->source == PORT_HOST)
+        port_drop_native(t, to);
+    else if (t->source == PORT_MMAP)
+        s = space_advise(&t->m->kernel, t->p, to, align_up(t->top, page) - to, ADVICE_DONTNEED,
+                         &t->refused);
+    else if (t->p->space->brk != t->top)
+        return false;
+    else
+        s = space_set_brk(&t->m->kernel, t->p->space, to, &t->refused);
+    if (!port_did(t, s))
+        return false;
+    t->top = to;
+    return true;
+}
+
+/* --- areas -------------------------------------------------------------------------- */
+
+/* How many areas begin at `a` or below. */
+static size_t port_areas_to(const heap_port *t, uint64_t a)
+{
+    size_t lo = 0, hi = t->area_count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (t->areas[mid].start <= a)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+const port_area *port_area_of(const heap_port *t, uint64_t a)
+{
+    size_t i = port_areas_to(t, a);
+    if (i == 0 || a - t->areas[i - 1].start >= t->areas[i - 1].size)
+        return NULL;
+    return &t->areas[i - 1];
+}
+
+bool port_holds(const heap_port *t, uint64_t a, uint64_t n)
+{
+    if (a >= t->base && a < t->top)
+        return n <= t->top - a;
+    const port_area *own = port_area_of(t, a);
+    return own && n <= own->size - (a - own->start);
+}
+
+/* The lowest place that `size` bytes fit in. */
+static uint64_t port_native_place(const heap_port *t, uint64_t size)
+{
+    uint64_t at = PORT_AREAS;
+    for (size_t i = 0; i < t->area_count && t->areas[i].start - at < size; i++)
+        at = t->areas[i].start + t->areas[i].size;
+    return at;
+}
+
+uint64_t port_map(heap_port *t, uint64_t n, uint64_t *size)
+{
+    port_area own = {.size = align_up(n, port_page_bytes(t))};
+    void *areas = t->areas;
+    if (t->status != VM_OK || port_within(t, own.size) != VM_OK)
+        return 0;
+    vm_status s = VM_OK;
+    if (!host_grow(&t->host, &areas, &t->area_room, t->area_count + 1, sizeof own))
+        s = vm_fail_nomem(&t->refused, "a heap's areas");
+    t->areas = areas;
+    if (s == VM_OK && t->source == PORT_HOST) {
+        own.start = port_native_place(t, own.size);
+        own.bytes = host_zalloc(&t->host, (size_t)own.size);
+        if (!own.bytes)
+            s = vm_fail_nomem(&t->refused, "an area of a heap");
+    } else if (s == VM_OK) {
+        map_request r = {.length = own.size, .prot = PROT_R | PROT_W};
+        s = space_map(&t->m->kernel, t->p->space, &r, &own.start, &t->refused);
+    }
+    if (!port_did(t, s))
+        return 0;
+    size_t at = port_areas_to(t, own.start);
+    memmove(t->areas + at + 1, t->areas + at, (t->area_count - at) * sizeof own);
+    t->areas[at] = own;
+    t->area_count++;
+    t->outside += own.size;
+    t->grows++;
+    *size = own.size;
+    return own.start;
+}
+
+void port_unmap(heap_port *t, uint64_t a, uint64_t size)
+{
+    const size_t i = port_areas_to(t, a);
+    const port_area *own = i ? &t->areas[i - 1] : NULL;
+    vm_status s = VM_OK;
+    if (t->status != VM_OK)
+        return;
+    if (!own || own->start != a || own->size != size)
+        s = vm_fail(&t->refused, VM_INVALID,
+                    "the heap is damaged: no area of %llu bytes begins at %#llx",
+                    (unsigned long long)size, (unsigned long long)a);
+    else if (t->source != PORT_HOST)
+        s = space_unmap(&t->m->kernel, t->p->space, a, size, &t->refused);
+    if (!port_did(t, s)) { /* a refusal stays, too: whoever frees has no other way */
+        t->status = s;
+        t->error = t->refused;
+        return;
+    }
+    host_free(&t->host, own->bytes, (size_t)size);
+    t->area_count--;
+    memmove(t->areas + i - 1, t->areas + i, (t->area_count - (i - 1)) * sizeof *own);
+    t->outside -= size;
+}
+
+/* --- words -------------------------------------------------------------------------- */
 
 void port_enter(heap_port *t)
 {
@@ -145,7 +300,13 @@ void port_leave(heap_port *t)
  * `b`. */
 static void port_native(heap_port *t, uint64_t a, uint8_t *b, unsigned n, bool write)
 {
+    const port_area *own = port_area_of(t, a);
     uint64_t at = a - t->base;
+    if (own && n <= own->size - (a - own->start)) {
+        uint8_t *bytes = own->bytes + (a - own->start);
+        memcpy(write ? bytes : b, write ? b : bytes, n);
+        return;
+    }
     if (at >= t->top - t->base || n > t->top - a) {
         t->status =
             vm_fail(&t->error, VM_INVALID,

@@ -12,7 +12,12 @@
  * looks at costs nothing, and no page moves while the heap grows.
  *
  * Invariants
- *   - The heap is the one range [base, top); it grows at its top only.
+ *   - The heap is the range [base, top), which grows and shrinks at its top only, and
+ *     areas beside it: whole pages each, mapped and unmapped as a whole, none overlaps
+ *     another or the range. `limit` bounds their sum; `outside` is what areas have of
+ *     it. They are a list of the port's, as a process's areas are its kernel's: an
+ *     allocator keeps the addresses of its own. Natively an area is where there is room
+ *     first, from PORT_AREAS on, beyond every heap.
  *   - A failure that is not the allocator's to deal with (a fault for good, host
  *     memory) stays in `status`: from then on words read as 0, nothing is written,
  *     and the operation's caller learns of it. A refusal to grow is none: the heap
@@ -27,8 +32,14 @@
 
 #define PORT_NATIVE UINT64_C(0x100000)
 #define PORT_PAGE   UINT64_C(4096) /* native */
+#define PORT_AREAS  (UINT64_C(1) << 48)
 
 typedef enum port_source { PORT_SBRK, PORT_MMAP, PORT_HOST } port_source;
+
+typedef struct port_area {
+    uint64_t start, size;
+    uint8_t *bytes; /* native */
+} port_area;
 
 typedef struct heap_port {
     machine *m; /* NULL: native */
@@ -38,7 +49,10 @@ typedef struct heap_port {
     size_t room;      /* for so many of them */
     port_source source;
     uint64_t base, top;
-    uint64_t limit; /* bytes of the heap, at most */
+    uint64_t limit;   /* bytes of the heap, at most */
+    port_area *areas; /* by address */
+    size_t area_count, area_room;
+    uint64_t outside; /* bytes in areas */
     bool quiet;
     bool entered;
     vm_status status;
@@ -56,12 +70,28 @@ typedef struct heap_port {
 /* Begin with no bytes. PORT_SBRK: at the process's break, moved up to a multiple of 16;
  * PORT_MMAP: in an area of `limit` bytes of its own. Errors: VM_REFUSED, as the call says. */
 vm_status port_open(heap_port *t, vm_error *e);
-/* Gives an area of one's own back, unless m is NULL by now; what sbrk gave stays the
+/* Gives areas of its own back, unless m is NULL by now; what sbrk gave stays the
  * process's. */
 void port_close(heap_port *t);
 
 /* `n` more bytes at the top, zeros: the top before; 0: refused. */
 uint64_t port_grow(heap_port *t, uint64_t n);
+/* The range ends at `to`, moved up to a multiple of a page: what was above, unmapped, or
+ * given back to be zeros. False: it does not end lower, or the break is not ours. */
+bool port_shrink(heap_port *t, uint64_t to);
+
+/* Bytes of a page, what areas are multiples of. */
+uint64_t port_page_bytes(const heap_port *t);
+/* An area of n bytes or more, zeros, at the start of a page; *size: its bytes; 0: refused. */
+uint64_t port_map(heap_port *t, uint64_t n, uint64_t *size);
+/* The area of `size` bytes at `a` goes. There is none: the heap is damaged. */
+void port_unmap(heap_port *t, uint64_t a, uint64_t size);
+/* The area that `a` is in, or NULL. */
+const port_area *port_area_of(const heap_port *t, uint64_t a);
+
+VM_INLINE uint64_t port_size(const heap_port *t) { return t->top - t->base + t->outside; }
+/* Are [a, a + n) all in the heap, and in one piece? */
+bool port_holds(const heap_port *t, uint64_t a, uint64_t n);
 
 /* Pages of the heap that loads and stores have touched. */
 uint64_t port_touched(const heap_port *t);

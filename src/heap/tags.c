@@ -127,6 +127,18 @@ static uint64_t tags_extend(tags *t, uint64_t size)
     return a;
 }
 
+void tags_trim(tags *t, uint64_t a, uint64_t keep)
+{
+    const uint64_t header = tags_header(t, a);
+    if (!port_shrink(&t->h.port, a + keep))
+        return;
+    const uint64_t size = t->h.port.top - a;
+    tags_remove(t, a, tags_size(header));
+    tags_set(t, a, size, 0, tags_before(t, header));
+    heap_put(&t->h, a + size - tags_word(t), TAG_USED);
+    tags_insert(t, a, size);
+}
+
 vm_status tags_init(heap *h, const tags_index *index, vm_error *e)
 {
     tags *t = (tags *)h;
@@ -161,7 +173,7 @@ vm_status tags_init(heap *h, const tags_index *index, vm_error *e)
 
 /* --- malloc and free ---------------------------------------------------------------- */
 
-static uint64_t tags_need(const tags *t, uint64_t n)
+uint64_t tags_need(const tags *t, uint64_t n)
 {
     uint64_t size = align_up(n + t->over, (uint64_t)t->h.cfg.align);
     return size < t->least ? t->least : size;
@@ -209,7 +221,8 @@ static uint64_t tags_find(tags *t, uint64_t size)
     }
     if (!a && t->h.port.status == VM_OK) {
         uint64_t chunk = align_up((uint64_t)t->h.cfg.chunk, (uint64_t)t->h.cfg.align);
-        a = tags_extend(t, size > chunk ? size : chunk);
+        uint64_t lack = t->index->lack ? t->index->lack(t, size) : size;
+        a = tags_extend(t, lack > chunk ? lack : chunk);
     }
     return a;
 }
@@ -224,7 +237,10 @@ static void tags_place(tags *t, uint64_t a, uint64_t size)
     if (all - size >= t->split) {
         tags_set(t, a, size, TAG_USED, tags_before(t, header));
         tags_set(t, a + size, all - size, 0, tags_is(t, TAGS_FREE) ? TAG_PREV : 0);
-        tags_insert(t, a + size, all - size);
+        if (t->index->rest)
+            t->index->rest(t, a + size, all - size, size);
+        else
+            tags_insert(t, a + size, all - size);
         t->h.n.splits++;
     } else {
         tags_set(t, a, all, TAG_USED, tags_before(t, header));

@@ -41,6 +41,10 @@ typedef struct tags_index {
     uint64_t (*find)(tags *t, uint64_t size); /* a free block of `size` or more, or 0 */
     void (*insert)(tags *t, uint64_t a, uint64_t size); /* NULL: the blocks are the index */
     void (*remove)(tags *t, uint64_t a, uint64_t size);
+    /* Insert what a malloc of `want` bytes leaves of the block that it took. NULL: insert. */
+    void (*rest)(tags *t, uint64_t a, uint64_t size, uint64_t want);
+    /* Bytes that the heap must grow by for a block of `size` that is not there. NULL: size. */
+    uint64_t (*lack)(tags *t, uint64_t size);
     /* Its own order; *members: how many. NULL as insert. False: *wrong says what. */
     bool (*check)(tags *t, heap_wrong *wrong, uint64_t *members);
     /* As that of heap_class. NULL: one list, the free blocks by their addresses. */
@@ -71,6 +75,11 @@ bool tags_check(heap *h, heap_wrong *wrong);
 void tags_shape(heap *h, uint64_t n, heap_shape *s);
 bool tags_lists(heap *h, heap_member *visit, void *ud);
 
+/* Bytes of the block that n bytes need. */
+uint64_t tags_need(const tags *t, uint64_t n);
+/* The heap's last block, which is free, gives up what is above its first `keep` bytes. */
+void tags_trim(tags *t, uint64_t a, uint64_t keep);
+
 /* For indices. */
 VM_INLINE uint64_t tags_word(const tags *t) { return (uint64_t)t->h.cfg.word; }
 VM_INLINE uint64_t tags_header(tags *t, uint64_t a) { return heap_get(&t->h, a - tags_word(t)); }
@@ -87,14 +96,13 @@ bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a); /* is it a free b
 
 extern const char *const tags_fits[],
     *const tags_tags[], *const tags_coalesces[], *const tags_reallocs[], *const tags_fits_listed[];
+#define TAGS_SPLIT                                                                                 \
+    {                                                                                              \
+        HEAP_OPTION(split), NULL, 0, 0, 1 << 30,                                                   \
+            "the smallest rest that a block is split for; 0: the smallest block"                   \
+    }
 #define TAGS_OPTIONS                                                                               \
-    HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS,                                                             \
-        {HEAP_OPTION(split),                                                                       \
-         NULL,                                                                                     \
-         0,                                                                                        \
-         0,                                                                                        \
-         1 << 30,                                                                                  \
-         "the smallest rest that a block is split for; 0: the smallest block"},                    \
+    HEAP_OPTIONS, HEAP_LAYOUT_OPTIONS, TAGS_SPLIT,                                                 \
         {HEAP_OPTION(coalesce),                                                                    \
          tags_coalesces,                                                                           \
          COALESCE_IMMEDIATE,                                                                       \

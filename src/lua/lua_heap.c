@@ -172,12 +172,14 @@ static int heap_replay_(lua_State *L)
 
 /* --- what it is --------------------------------------------------------------------- */
 
-/* h:range() -> the heap's first address, and the first behind it */
+/* h:range(address) -> the heap's first address, and the first behind it; or those of the
+ * area beside it that the address is in */
 static int heap_range_(lua_State *L)
 {
-    const lua_heap *box = heap_check_open(L);
-    lua_pushinteger(L, (lua_Integer)box->h->port.base);
-    lua_pushinteger(L, (lua_Integer)box->h->port.top);
+    const heap_port *t = &heap_check_open(L)->h->port;
+    const port_area *a = port_area_of(t, (uint64_t)luaL_optinteger(L, 2, 0));
+    lua_pushinteger(L, (lua_Integer)(a ? a->start : t->base));
+    lua_pushinteger(L, (lua_Integer)(a ? a->start + a->size : t->top));
     return 2;
 }
 
@@ -199,7 +201,7 @@ static int heap_tostring(lua_State *L)
                  "vmem.heap %s: %llu block%s allocated, %llu bytes of payload in %llu of heap",
                  box->h->cls->name, (unsigned long long)box->h->live.count,
                  box->h->live.count == 1 ? "" : "s", (unsigned long long)box->h->n.payload,
-                 (unsigned long long)(box->h->port.top - box->h->port.base));
+                 (unsigned long long)port_size(&box->h->port));
     lua_pushstring(L, text);
     return 1;
 }

@@ -139,7 +139,7 @@ static int heap_stats_(lua_State *L)
 #undef X
     lua_set_integer(L, "payload", h->n.payload);
     lua_set_integer(L, "payload_peak", h->n.payload_peak);
-    lua_set_integer(L, "bytes", h->port.top - h->port.base);
+    lua_set_integer(L, "bytes", port_size(&h->port));
     lua_set_integer(L, "bytes_peak", h->n.bytes_peak);
     lua_set_integer(L, "loads", h->port.loads);
     lua_set_integer(L, "stores", h->port.stores);

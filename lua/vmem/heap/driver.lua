@@ -64,7 +64,7 @@ end
 local function wrong(text, ...) error({ wrong = text:format(...) }, 0) end
 
 function Live:add(a, n, fill)
-  local first, stop = self.heap:range()
+  local first, stop = self.heap:range(a)
   if a % self.align ~= 0 then wrong("the block at %#x is not aligned to %d bytes", a, self.align) end
   if a < first or a + n > stop then
     wrong("the block of %d bytes at %#x is not in the heap, %#x to %#x", n, a, first, stop)
@@ -198,7 +198,7 @@ function driver.run(heap, vmem_machine, t)
       f(h)
     end
   end
-  pass(function(h) result.op, result.error = check(o, trace, h, heap.option(what, options, "align")) end)
+  pass(function(h) result.op, result.error = check(o, trace, h, heap.alignment(what, options)) end)
   result.valid = result.op == nil
   if not result.valid then
     result.utilization, result.rate, result.index = 0.0, 0.0, 0.0
