@@ -42,6 +42,7 @@ build = {
       ["vmem.cli.record"] = "lua/vmem/cli/record.lua",
       ["vmem.cli.run"] = "lua/vmem/cli/run.lua",
       ["vmem.command"] = "lua/vmem/command.lua",
+      ["vmem.detector"] = "lua/vmem/detector.lua",
       ["vmem.events"] = "lua/vmem/events.lua",
       ["vmem.explain"] = "lua/vmem/explain.lua",
       ["vmem.frames"] = "lua/vmem/frames.lua",

@@ -185,8 +185,8 @@ static vm_status machine_pieces(machine *m, process *p, uint64_t va, uint64_t si
     return VM_OK;
 }
 
-vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
-                      machine_piece *piece, void *ud, fault_info *info, vm_error *e)
+static vm_status machine_plain(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
+                               machine_piece *piece, void *ud, fault_info *info, vm_error *e)
 {
     bool modify = kind == ACCESS_MODIFY; /* cachegrind's accounting takes it for a read */
     vm_status s = VM_OK;
@@ -205,6 +205,32 @@ vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access
     }
     m->n.modifies += modify && s == VM_OK;
     return s;
+}
+
+/* Whoever watches may end the watching, or the process. */
+static VM_NOINLINE vm_status machine_watched(machine *m, process *p, uint64_t va, uint64_t size,
+                                             access_kind kind, machine_piece *piece, void *ud,
+                                             fault_info *info, vm_error *e)
+{
+    space_watch *w = p->space->watch;
+    vm_status s = w->access(w, va, size, kind, e);
+    if (s == VM_OK && !p->space) {
+        *info = (fault_info){"SIGKILL", NULL, va, kind, p->pid};
+        return vm_fail(e, VM_FAULT, "the process has ended");
+    }
+    if (s == VM_OK)
+        s = machine_plain(m, p, va, size, kind, piece, ud, info, e);
+    if (s == VM_FAULT && p->space && p->space->watch)
+        s = p->space->watch->faulted(p->space->watch, info, e);
+    return s;
+}
+
+vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
+                      machine_piece *piece, void *ud, fault_info *info, vm_error *e)
+{
+    if (VM_UNLIKELY(p->space->watch != NULL))
+        return machine_watched(m, p, va, size, kind, piece, ud, info, e);
+    return machine_plain(m, p, va, size, kind, piece, ud, info, e);
 }
 
 vm_status machine_access(machine *m, process *p, uint64_t va, uint32_t size, access_kind kind,

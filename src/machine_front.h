@@ -31,7 +31,7 @@ VM_INLINE void machine_window_open(machine *m, const process *p)
     machine_window *w = &m->window;
     const mmu *u = m->hw.mmu;
     const bool open = w->apt && !u->probe && !m->hw.cache_probe && m->kernel.cfg.stamped &&
-                      m->kernel.running[0] == p->space;
+                      m->kernel.running[0] == p->space && p->space && !p->space->watch;
     w->limit = open ? UINT64_C(1) << (u->g.va_bits - u->g.canonical) : 0;
     w->opened++;
     w->asid_tag = tlb_tag(0, u->asid, 0);

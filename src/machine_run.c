@@ -270,7 +270,8 @@ vm_status machine_run(machine *m, process *p, uint16_t task, const access_record
     size_t i = 0;
     kernel_switch(&m->kernel, p);
     bool fast = m->opt.shortcuts && m->hw.mmu->paging && !m->opt.straddle && !m->hw.cache_probe &&
-                !m->hw.mmu->probe && m->kernel.cfg.stamped && !m->handlers && m->hw.cpu_count == 1;
+                !m->hw.mmu->probe && m->kernel.cfg.stamped && !m->handlers &&
+                m->hw.cpu_count == 1 && !p->space->watch;
     for (unsigned k = 0; k < 4 && fast; k++)
         fast = lane_init(m, k, &lanes[k], &more[k]) && m->hw.l1i->line_bits == m->hw.l1d->line_bits;
     vm_status s = VM_OK;

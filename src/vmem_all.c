@@ -125,6 +125,12 @@
 #include "heap/bump.c"
 #include "heap/classes.c"
 #include "heap/loss.c"
+#include "heap/shadow.c"
+#include "heap/tracked.c"
+#include "heap/detect_check.c"
+#include "heap/detect_frames.c"
+#include "heap/detect_leak.c"
+#include "heap/detect.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -157,5 +163,8 @@
 #include "lua/lua_heap.c"
 #include "lua/lua_heap_looks.c"
 #include "lua/lua_heap_record.c"
+#include "lua/lua_tracked.c"
+#include "lua/lua_detect_calls.c"
+#include "lua/lua_detect.c"
 #include "lua/core.c"
 #endif

@@ -5,6 +5,7 @@
 
 local core = require "vmem.core"
 local trace = require "vmem.trace"
+local detector = require "vmem.detector"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
 local heap = require "vmem.heap"
@@ -34,6 +35,16 @@ end
 ---@param t? table
 ---@return vmem.Machine
 function vmem.machine(t) return machine.new(t) end
+
+--- Watch a process and its heaps for errors of memory: vmem.detector{ process = p,
+--- heap = h, ... }. docs/errors.md tells what is found.
+---@param t table
+---@return vmem.Detector
+function vmem.detector(t) return detector.new(t) end
+
+--- The kinds of errors that a detector reports: name, doc.
+---@return table[]
+function vmem.error_kinds() return detector.kinds() end
 
 --- Bytes of a size such as "64MiB"; nil if it is none.
 ---@param v integer|string

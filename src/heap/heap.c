@@ -234,6 +234,8 @@ void heap_close(heap *h)
     if (!h)
         return;
     const vm_host host = h->host;
+    if (h->guard)
+        h->guard->closed(h->guard, h);
     port_close(&h->port);
     ledger_free(&h->live, &host);
     host_free(&host, h, h->cls->size);
@@ -272,8 +274,12 @@ static bool heap_within(heap *h, uint64_t n)
     return false;
 }
 
+static bool heap_guarded(const heap *h) { return h->guard && !h->passed; }
+
 vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
 {
+    if (heap_guarded(h))
+        return h->guard->malloc(h->guard, h, 0, 1, n, false, a, e);
     heap_meter at;
     vm_status s = heap_ready(h, &at, e);
     *a = 0;
@@ -291,6 +297,8 @@ vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
 
 vm_status heap_calloc(heap *h, uint64_t count, uint64_t size, uint64_t *a, vm_error *e)
 {
+    if (heap_guarded(h))
+        return h->guard->malloc(h->guard, h, 0, count, size, true, a, e);
     uint64_t n = size && count > UINT64_MAX / size ? UINT64_MAX : count * size;
     vm_status s = heap_malloc(h, n, a, e);
     if (s != VM_OK || !*a)
@@ -305,6 +313,8 @@ vm_status heap_calloc(heap *h, uint64_t count, uint64_t size, uint64_t *a, vm_er
 
 vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_error *e)
 {
+    if (heap_guarded(h) && is_pow2(align))
+        return h->guard->malloc(h->guard, h, align, 1, n, false, a, e);
     *a = 0;
     if (!is_pow2(align))
         return vm_fail_sys(e, VM_REFUSED, EINVAL, "memalign: %llu is not a power of two",
@@ -330,6 +340,8 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
 
 vm_status heap_free(heap *h, uint64_t a, vm_error *e)
 {
+    if (heap_guarded(h))
+        return h->guard->free(h->guard, h, a, e);
     heap_meter at;
     vm_status s = a ? heap_known(h, "free", a, e) : VM_OK;
     if (s == VM_OK)
@@ -347,6 +359,8 @@ vm_status heap_free(heap *h, uint64_t a, vm_error *e)
 /* malloc, copy, free, as the book's mm_realloc, unless the block can do it where it is. */
 vm_status heap_realloc(heap *h, uint64_t old, uint64_t n, uint64_t *a, vm_error *e)
 {
+    if (heap_guarded(h))
+        return h->guard->realloc(h->guard, h, old, n, a, e);
     *a = 0;
     if (old == 0)
         return heap_malloc(h, n, a, e);
@@ -397,6 +411,8 @@ vm_status heap_usable_size(heap *h, uint64_t a, uint64_t *n, vm_error *e)
 {
     heap_meter at;
     *n = 0;
+    if (heap_guarded(h) && h->guard->usable_size(h->guard, h, a, n))
+        return VM_OK;
     vm_status s = a ? heap_known(h, "usable_size", a, e) : VM_OK;
     if (s == VM_OK)
         s = heap_ready(h, &at, e);
@@ -421,6 +437,8 @@ static heap_look heap_look_begin(heap *h)
 {
     heap_look l = {h->port.status, h->port.error, h->port.loads, h->port.entered};
     port_leave(&h->port);
+    if (h->guard)
+        h->guard->look(h->guard, true);
     h->port.status = VM_OK;
     h->port.quiet = true;
     return l;
@@ -429,6 +447,8 @@ static heap_look heap_look_begin(heap *h)
 static vm_status heap_look_end(heap *h, const heap_look *l, vm_error *e)
 {
     vm_status s = h->port.status;
+    if (h->guard)
+        h->guard->look(h->guard, false);
     if (s != VM_OK && e)
         *e = h->port.error;
     h->port.status = l->status;

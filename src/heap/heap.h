@@ -109,6 +109,21 @@ typedef struct heap_class {
     bool (*lists)(heap *h, heap_member *visit, void *ud);
 } heap_class;
 
+/* Who stands in front of a heap and answers its calls (an error detector), which it may
+ * pass on: a call that it makes itself, while the heap's `passed` is set, is the
+ * allocator's. Results as of the functions below. */
+typedef struct heap_guard heap_guard;
+struct heap_guard {
+    vm_status (*malloc)(heap_guard *g, heap *h, uint64_t align, uint64_t count, uint64_t size,
+                        bool zero, uint64_t *a, vm_error *e); /* align 0: malloc and calloc */
+    vm_status (*realloc)(heap_guard *g, heap *h, uint64_t old, uint64_t n, uint64_t *a,
+                         vm_error *e);
+    vm_status (*free)(heap_guard *g, heap *h, uint64_t a, vm_error *e);
+    bool (*usable_size)(heap_guard *g, heap *h, uint64_t a, uint64_t *n);
+    void (*look)(heap_guard *g, bool begins); /* the heap is looked at, until it ends */
+    void (*closed)(heap_guard *g, heap *h);
+};
+
 struct heap {
     const heap_class *cls;
     vm_host host;
@@ -116,8 +131,10 @@ struct heap {
     heap_port port;
     heap_counters n;
     ledger live;
-    bool batch;    /* somebody else meters the calls */
-    uint64_t fuel; /* steps that a call has left: more, and a list has no end */
+    heap_guard *guard; /* or NULL */
+    bool passed;       /* the guard has seen the call */
+    bool batch;        /* somebody else meters the calls */
+    uint64_t fuel;     /* steps that a call has left: more, and a list has no end */
     /* Set by an init that has its own: what the block at `a` holds is in one of n > 0 bytes
      * now, there or elsewhere; 0: as it was. NULL: malloc, copy, free, unless resize can. */
     uint64_t (*realloc)(heap *h, uint64_t a, uint64_t n);

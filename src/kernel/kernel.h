@@ -32,6 +32,7 @@
 #include "events.h"
 #include "frames.h"
 #include "swap.h"
+#include "watch.h"
 #include "../hw/hardware.h"
 
 /* --- spaces and processes ------------------------------------------------------ */
@@ -61,9 +62,10 @@ typedef struct space {
     uint64_t limit;  /* the most it may have; 0: as fit */
     uint64_t looked; /* accesses when its pages were last looked through, or it last faulted */
     /* with load control */
-    uint64_t since; /* accesses when it was suspended, or became active */
-    uint64_t had;   /* pages when it was suspended */
-    bool suspended; /* swapped out whole, until load.c has it back */
+    uint64_t since;     /* accesses when it was suspended, or became active */
+    uint64_t had;       /* pages when it was suspended */
+    bool suspended;     /* swapped out whole, until load.c has it back */
+    space_watch *watch; /* or NULL */
 } space;
 
 #define PROCESS_COUNTERS(X)                                                                        \

@@ -114,6 +114,8 @@ vm_status kernel_init(kernel *k, hardware *hw, const vm_host *host, const kernel
 
 static void space_free(kernel *k, space *s)
 {
+    if (s->watch)
+        s->watch->gone(s->watch);
     for (area *a = s->areas.first, *next; a; a = next) {
         next = a->next;
         host_free(k->host, a, sizeof *a);

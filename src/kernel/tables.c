@@ -140,6 +140,8 @@ void kernel_release(kernel *k, space *s, uint64_t va, const pt_place *at)
 
 void kernel_release_range(kernel *k, space *s, uint64_t start, uint64_t stop)
 {
+    if (s->watch)
+        s->watch->released(s->watch, start, stop);
     huge_cut(k, s, start);
     huge_cut(k, s, stop);
     for (entry_walk w = entries_of(k, s, start, stop); entries_next(&w);) {

@@ -251,7 +251,7 @@ static int machine_open(lua_State *L)
     vm_error e;
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 3); /* 2 */
+    lua_machine *box = lua_newuserdatauv(L, sizeof *box, 4); /* 2 */
     *box = (lua_machine){.policies = {.busy = &box->busy}};
     luaL_setmetatable(L, LUA_MACHINE);
     lua_newtable(L); /* 3 */

@@ -96,5 +96,6 @@ void lua_open_boot(lua_State *L);    /* core table on the top, with both classes
 #define LUA_MACHINE_LISTENERS 1
 #define LUA_MACHINE_HANDLERS  2 /* of signals */
 #define LUA_MACHINE_POLICIES  3 /* in Lua: their classes, by option */
+#define LUA_MACHINE_WATCHERS  4 /* a set: error detectors, while they watch */
 
 #endif
