@@ -248,15 +248,14 @@ Frame.__index = Frame
 ---@param value? vmem.Tracked|integer what it returns; a pointer to one of its variables is an error
 ---@return vmem.Tracked|integer|nil value the same
 function Frame:leave(value)
-  local d, depth = rawget(self, "detector"), rawget(self, "depth")
-  if value ~= nil then d:_return(depth, value) end
-  d:_leave(depth)
-  self.left = true
+  local d, id = self.detector, self.id
+  if value ~= nil then d:_return(id, value) end
+  d:_leave(id)
   return value
 end
 
 function Frame:__close()
-  if not self.left and self.detector:process():alive() then self:leave() end
+  if self.detector:_has(self.id) then self:leave() end
 end
 
 -- --- the detector ------------------------------------------------------------------------
@@ -269,9 +268,9 @@ local Detector = core.Detector
 ---@param ... table variables, { name, bytes }, from high to low addresses
 ---@return vmem.Frame
 function Detector:frame(name, ...)
-  local depth, why, code = self:_enter(name)
-  if not depth then return nil, why, code end
-  local f = setmetatable({ detector = self, depth = depth, name = name }, Frame)
+  local id, why, code = self:_enter(name)
+  if not id then return nil, why, code end
+  local f = setmetatable({ detector = self, id = id, name = name }, Frame)
   for i = 1, select("#", ...) do
     local v = select(i, ...)
     if type(v) ~= "table" or type(v[1]) ~= "string" then
@@ -281,7 +280,7 @@ function Detector:frame(name, ...)
     local a
     a, why, code = self:_local(v[1], v[2])
     if not a then
-      self:_leave(depth)
+      self:_leave(id)
       return nil, why, code
     end
     f[v[1]] = a

@@ -116,6 +116,7 @@ typedef struct detect_hooks {
 } detect_hooks;
 
 typedef struct detect_frame {
+    uint64_t id;     /* never given again */
     uint64_t sp;     /* before it was entered */
     uint32_t locals; /* of detect.locals before */
     char name[DETECT_NAME];
@@ -157,7 +158,8 @@ typedef struct detect {
     detect_area stack, data;
     detect_frame *frames;
     size_t frame_count, frame_cap;
-    uint32_t *locals; /* ids of the variables of all frames */
+    uint64_t last_frame; /* id */
+    uint32_t *locals;    /* ids of the variables of all frames */
     size_t local_count, local_cap;
     detect_report *reports;
     size_t report_count, report_cap;
@@ -193,13 +195,13 @@ vm_status detect_free(detect *d, heap *h, detect_family family, const tracked *a
 vm_status detect_realloc(detect *d, heap *h, const tracked *a, uint64_t n, tracked *out,
                          vm_error *e);
 /* A frame of the stack, and variables in it; frames that were entered later are left, too.
- * VM_REFUSED: the stack has no room; VM_INVALID: there is no frame `depth` (1 is the
- * outermost). */
-vm_status detect_enter(detect *d, const char *name, vm_error *e);
+ * VM_REFUSED: the stack has no room; VM_INVALID: the frame was left. */
+vm_status detect_enter(detect *d, const char *name, uint64_t *id, vm_error *e);
 vm_status detect_local(detect *d, const char *name, uint64_t size, tracked *out, vm_error *e);
-vm_status detect_leave(detect *d, size_t depth, vm_error *e);
-/* `t` is what frame `depth` returns. */
-vm_status detect_return(detect *d, size_t depth, const tracked *t, vm_error *e);
+vm_status detect_leave(detect *d, uint64_t id, vm_error *e);
+bool detect_has_frame(const detect *d, uint64_t id);
+/* `t` is what the frame returns. */
+vm_status detect_return(detect *d, uint64_t id, const tracked *t, vm_error *e);
 /* A variable of the data segment, zeros. */
 vm_status detect_global(detect *d, const char *name, uint64_t size, tracked *out, vm_error *e);
 /* A mapping that is there: pointers to it get its block. */

@@ -33,7 +33,18 @@ static void frame_name(char to[DETECT_NAME], const char *name)
     strncpy(to, name, DETECT_NAME - 1);
 }
 
-vm_status detect_enter(detect *d, const char *name, vm_error *e)
+/* Its depth, 1 and up; 0: it was left. */
+static size_t frame_depth(const detect *d, uint64_t id)
+{
+    size_t depth = d->frame_count;
+    while (depth && d->frames[depth - 1].id != id)
+        depth--;
+    return depth;
+}
+
+bool detect_has_frame(const detect *d, uint64_t id) { return frame_depth(d, id) > 0; }
+
+vm_status detect_enter(detect *d, const char *name, uint64_t *id, vm_error *e)
 {
     const bool first = !d->stack.high;
     vm_status s = frame_area(d, &d->stack, d->cfg.stack, "[stack]", e);
@@ -46,8 +57,10 @@ vm_status detect_enter(detect *d, const char *name, vm_error *e)
         return vm_fail_nomem(e, "a frame");
     d->frames = list;
     detect_frame *f = &d->frames[d->frame_count++];
-    *f = (detect_frame){.sp = d->stack.at, .locals = (uint32_t)d->local_count};
+    *f = (detect_frame){
+        .id = ++d->last_frame, .sp = d->stack.at, .locals = (uint32_t)d->local_count};
     frame_name(f->name, name);
+    *id = f->id;
     return VM_OK;
 }
 
@@ -78,9 +91,10 @@ vm_status detect_local(detect *d, const char *name, uint64_t size, tracked *out,
     return VM_OK;
 }
 
-vm_status detect_leave(detect *d, size_t depth, vm_error *e)
+vm_status detect_leave(detect *d, uint64_t id, vm_error *e)
 {
-    if (depth == 0 || depth > d->frame_count)
+    const size_t depth = frame_depth(d, id);
+    if (depth == 0)
         return vm_fail(e, VM_INVALID, "this frame was left already");
     const detect_frame *f = &d->frames[depth - 1];
     const uint32_t site = d->local_count > f->locals ? detect_site(d) : 0;
@@ -94,9 +108,10 @@ vm_status detect_leave(detect *d, size_t depth, vm_error *e)
     return VM_OK;
 }
 
-vm_status detect_return(detect *d, size_t depth, const tracked *t, vm_error *e)
+vm_status detect_return(detect *d, uint64_t id, const tracked *t, vm_error *e)
 {
-    if (depth == 0 || depth > d->frame_count)
+    const size_t depth = frame_depth(d, id);
+    if (depth == 0)
         return vm_fail(e, VM_INVALID, "this frame was left already");
     const detect_frame *f = &d->frames[depth - 1];
     for (size_t i = f->locals; t->from && i < d->local_count; i++)

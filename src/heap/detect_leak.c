@@ -5,15 +5,17 @@ const char *const detect_loss_names[] = {"definite", "indirect", "possible", "re
 /* What is known of a block so far. */
 typedef enum leak_mark { LEAK_UNREACHED, LEAK_INDIRECT, LEAK_POSSIBLE, LEAK_REACHABLE } leak_mark;
 
+enum { LEAK_UP = 1, LEAK_DOWN = 2, LEAK_LEADER = 4 };
+
 typedef struct leak_search {
     detect *d;
     detect_leak *leaks; /* live blocks, in order of addresses */
     uint8_t *mark;      /* leak_mark, of each */
-    bool *seen;         /* by the search from the unreached */
+    uint8_t *seen;      /* by searches from the unreached: LEAK_UP and others */
     size_t *stack;      /* of blocks whose words are to be looked at */
     size_t count, depth;
     unsigned word;
-    size_t leader; /* whose unreached followers are being looked for; count: none */
+    unsigned search; /* of the unreached: which; 0: that from the roots */
     vm_status status;
     vm_error *e;
 } leak_search;
@@ -67,13 +69,10 @@ static void leak_follow(leak_search *s, uint64_t x, bool firm)
     const size_t i = leak_find(s, x);
     if (i == s->count)
         return;
-    if (s->leader != s->count) {
-        if (s->mark[i] >= LEAK_POSSIBLE || i == s->leader)
+    if (s->search) {
+        if (s->mark[i] >= LEAK_POSSIBLE || s->seen[i] & s->search)
             return;
-        s->mark[i] = LEAK_INDIRECT;
-        if (s->seen[i])
-            return;
-        s->seen[i] = true;
+        s->seen[i] = (uint8_t)(s->seen[i] | s->search);
     } else {
         const leak_mark mark =
             firm && x == s->leaks[i].block.start ? LEAK_REACHABLE : LEAK_POSSIBLE;
@@ -160,18 +159,34 @@ static void leak_roots(leak_search *s, const tracked *roots, size_t root_count,
     leak_drain(s);
 }
 
-/* What nothing leads to; of a chain or ring of such blocks the first is lost, and the
- * others with it. */
+static void leak_search_from(leak_search *s, size_t i)
+{
+    s->seen[i] = (uint8_t)(s->seen[i] | s->search);
+    s->stack[s->depth++] = i;
+    leak_drain(s);
+}
+
+/* What nothing leads to: the fewest blocks from which all others can be had are lost, the
+ * others with them. A first search, upwards, gives blocks from which all can be had: of
+ * these, the last is had from none before, and none after it is had from one before. So a
+ * second, downwards, leaves out those that are had from others. A ring is lost by its
+ * lowest block. */
 static void leak_unreached(leak_search *s)
 {
-    for (size_t i = 0; i < s->count && s->status == VM_OK; i++) {
-        if (s->mark[i] != LEAK_UNREACHED || s->seen[i])
-            continue;
-        s->seen[i] = true;
-        s->leader = i;
-        s->stack[s->depth++] = i;
-        leak_drain(s);
-    }
+    s->search = LEAK_UP;
+    for (size_t i = 0; i < s->count && s->status == VM_OK; i++)
+        if (s->mark[i] < LEAK_POSSIBLE && !(s->seen[i] & LEAK_UP)) {
+            s->seen[i] |= LEAK_LEADER;
+            leak_search_from(s, i);
+        }
+    s->search = LEAK_DOWN;
+    for (size_t i = s->count; i-- > 0 && s->status == VM_OK;)
+        if (s->seen[i] & LEAK_LEADER && !(s->seen[i] & LEAK_DOWN)) {
+            leak_search_from(s, i);
+            s->mark[i] = LEAK_UNREACHED;
+        } else if (s->mark[i] < LEAK_POSSIBLE) {
+            s->mark[i] = LEAK_INDIRECT;
+        }
 }
 
 /* Readable areas, as pairs of addresses: a list of its own, since reading may change them. */
@@ -195,7 +210,7 @@ static void leak_collect(leak_search *s)
         if (d->blocks[i].id && d->blocks[i].live && d->blocks[i].part == PART_HEAP)
             s->leaks[n++].block = d->blocks[i];
     leak_sort(s->leaks, n);
-    s->count = s->leader = n;
+    s->count = n;
 }
 
 vm_status detect_leaks(detect *d, const tracked *roots, size_t root_count, detect_leak **out,
@@ -216,7 +231,7 @@ vm_status detect_leaks(detect *d, const tracked *roots, size_t root_count, detec
     uint64_t *ranges = host_alloc(&d->host, (areas + 1) * 2 * sizeof *ranges);
     s.leaks = host_alloc(&d->host, live * sizeof *s.leaks);
     s.mark = host_zalloc(&d->host, live);
-    s.seen = host_zalloc(&d->host, live * sizeof *s.seen);
+    s.seen = host_zalloc(&d->host, live);
     s.stack = host_alloc(&d->host, 2 * live * sizeof *s.stack);
     if (ranges && s.leaks && s.mark && s.seen && s.stack) {
         leak_collect(&s);
@@ -229,7 +244,7 @@ vm_status detect_leaks(detect *d, const tracked *roots, size_t root_count, detec
     }
     host_free(&d->host, ranges, (areas + 1) * 2 * sizeof *ranges);
     host_free(&d->host, s.mark, live);
-    host_free(&d->host, s.seen, live * sizeof *s.seen);
+    host_free(&d->host, s.seen, live);
     host_free(&d->host, s.stack, 2 * live * sizeof *s.stack);
     if (s.status != VM_OK) {
         if (s.leaks)

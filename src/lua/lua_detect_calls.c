@@ -119,14 +119,15 @@ static int detect_free_(lua_State *L) { return detect_give_back(L, FAMILY_MALLOC
 static int detect_delete_(lua_State *L) { return detect_give_back(L, FAMILY_NEW); }
 static int detect_delete_array_(lua_State *L) { return detect_give_back(L, FAMILY_NEW_ARRAY); }
 
-/* d:_enter(name) -> depth */
+/* d:_enter(name) -> id */
 static int detect_enter_(lua_State *L)
 {
     lua_detect *box = lua_check_detect(L, 1);
     const char *name = luaL_checkstring(L, 2);
+    uint64_t id = 0;
     vm_error e;
-    vm_status s = detect_enter(box->d, name, &e);
-    lua_pushinteger(L, (lua_Integer)box->d->frame_count);
+    vm_status s = detect_enter(box->d, name, &id, &e);
+    lua_pushinteger(L, (lua_Integer)id);
     return lua_detect_done(L, box, s, &e, 1);
 }
 
@@ -148,24 +149,34 @@ static int detect_declare(lua_State *L, detect_variable *make)
 static int detect_local_(lua_State *L) { return detect_declare(L, detect_local); }
 static int detect_global_(lua_State *L) { return detect_declare(L, detect_global); }
 
-/* d:_leave(depth) */
+/* d:_leave(id) */
 static int detect_leave_(lua_State *L)
 {
     lua_detect *box = lua_check_detect(L, 1);
     vm_error e;
-    vm_status s = detect_leave(box->d, (size_t)luaL_checkinteger(L, 2), &e);
+    vm_status s = detect_leave(box->d, (uint64_t)luaL_checkinteger(L, 2), &e);
     return lua_detect_done(L, box, s, &e, 0);
 }
 
-/* d:_return(depth, value) */
+/* d:_has(id) -> has this frame not been left? */
+static int detect_has_(lua_State *L)
+{
+    const lua_detect *box = luaL_checkudata(L, 1, LUA_DETECTOR);
+    const uint64_t id = (uint64_t)luaL_checkinteger(L, 2);
+    lua_pushboolean(L, box->d && box->handle->owner->m && box->d->space &&
+                           detect_has_frame(box->d, id));
+    return 1;
+}
+
+/* d:_return(id, value) */
 static int detect_return_(lua_State *L)
 {
     lua_detect *box = lua_check_detect(L, 1);
-    const size_t depth = (size_t)luaL_checkinteger(L, 2);
+    const uint64_t id = (uint64_t)luaL_checkinteger(L, 2);
     const tracked t = lua_check_tracked(L, 3);
     vm_error e;
     box->busy = true;
-    vm_status s = detect_return(box->d, depth, &t, &e);
+    vm_status s = detect_return(box->d, id, &t, &e);
     box->busy = false;
     return lua_detect_done(L, box, s, &e, 0);
 }
@@ -314,6 +325,7 @@ void lua_open_detect_calls(lua_State *L)
         {"move", detect_move_},
         {"_enter", detect_enter_},
         {"_local", detect_local_},
+        {"_has", detect_has_},
         {"_leave", detect_leave_},
         {"_return", detect_return_},
         {"_mapping", detect_mapping_},
