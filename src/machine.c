@@ -208,11 +208,10 @@ static vm_status machine_plain(machine *m, process *p, uint64_t va, uint64_t siz
 }
 
 /* Whoever watches may end the watching, or the process. */
-static VM_NOINLINE vm_status machine_watched(machine *m, process *p, uint64_t va, uint64_t size,
-                                             access_kind kind, machine_piece *piece, void *ud,
-                                             fault_info *info, vm_error *e)
+static VM_NOINLINE vm_status machine_watched(machine *m, process *p, space_watch *w, uint64_t va,
+                                             uint64_t size, access_kind kind, machine_piece *piece,
+                                             void *ud, fault_info *info, vm_error *e)
 {
-    space_watch *w = p->space->watch;
     vm_status s = w->access(w, va, size, kind, e);
     if (s == VM_OK && !p->space) {
         *info = (fault_info){"SIGKILL", NULL, va, kind, p->pid};
@@ -228,8 +227,9 @@ static VM_NOINLINE vm_status machine_watched(machine *m, process *p, uint64_t va
 vm_status machine_one(machine *m, process *p, uint64_t va, uint64_t size, access_kind kind,
                       machine_piece *piece, void *ud, fault_info *info, vm_error *e)
 {
-    if (VM_UNLIKELY(p->space->watch != NULL))
-        return machine_watched(m, p, va, size, kind, piece, ud, info, e);
+    space_watch *w = p->space->watch;
+    if (VM_UNLIKELY(w != NULL))
+        return machine_watched(m, p, w, va, size, kind, piece, ud, info, e);
     return machine_plain(m, p, va, size, kind, piece, ud, info, e);
 }
 
