@@ -633,3 +633,24 @@ function TestDetectorFuzz:testPlantedFaultsAreFoundEachAtItsAddress()
         lu.assertNil(dfuzz.case(seed, 1500, { planted = true, quarantine = seed % 3 == 0 and 512 or nil }))
     end
 end
+
+-- Each example prints what stands at its end.
+TestDetectorExamples = {}
+
+local tree = require("tree")
+
+local pipe = assert(io.popen("cd " .. tree.quote(tree.root) .. "/examples/errors && ls"))
+for name in pipe:lines() do
+    TestDetectorExamples["test_" .. name:gsub("%.lua$", "")] = function()
+        local path = "examples/errors/" .. name
+        local file <close> = assert(io.open(tree.root .. "/" .. path))
+        local want, out = {}, {}
+        local source = file:read("a")
+        for line in source:gmatch("\n%-%->([^\n]*)") do want[#want + 1] = line:gsub("^ ", "") end
+        local env = setmetatable({ print = function(x) out[#out + 1] = tostring(x) end }, { __index = _G })
+        assert(load(source, "@" .. path, "t", env))()
+        local said = (table.concat(out, "\n") .. "\n"):gsub("[^\n]*luaunit[^\n]*\n", ""):gsub("[^\n]*_spec%.lua[^\n]*\n", "")
+        lu.assertEquals(said, table.concat(want, "\n") .. "\n")
+    end
+end
+pipe:close()

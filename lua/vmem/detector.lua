@@ -5,6 +5,7 @@
 local core = require "vmem.core"
 local options = require "vmem.options"
 local take = require("vmem.paging.options").take
+local text = require "vmem.text"
 
 local detector = {}
 
@@ -86,8 +87,8 @@ end
 
 local texts = {
   bad_pointer = function(r)
-    local what = r.address < 4096 and "a null pointer" or "a bad pointer: no mapping allows it"
-    return ("%s is by %s"):format(access(r), what)
+    local what = r.address == 0 and "is by a null pointer" or "is by a bad pointer: no mapping allows it"
+    return ("%s %s"):format(access(r), what)
   end,
   overrun = beside,
   underrun = beside,
@@ -130,8 +131,9 @@ local hints = {
     "elements of %d bytes were allocated, but %d are accessed: were the sizes of pointer and object mixed up?" },
   { "overrun", function(r) return r.block and r.distance == 0 and r.first == r.address and r.access == "store" end,
     "it begins exactly at the end: one element too many (off by one)?" },
-  { "bad_pointer", function(r) return r.address >= 0 and r.address < 4096 end,
-    "was the result of a call not looked at?" },
+  { "bad_pointer", function(r) return r.address == 0 end, "was the result of a call not looked at?" },
+  { "bad_pointer", function(r) return r.address > 0 and r.address < 4096 end,
+    "so small a number is rather a value than an address" },
   { "returned_local", function() return true end, "allocate it, or let the caller give the memory" },
 }
 
@@ -142,6 +144,9 @@ local function hint(r)
     end
   end
 end
+
+local WIDTH = 100
+local INDENT = (" "):rep(17)
 
 local function section(out, title, list)
   for i, line in ipairs(list or {}) do
@@ -160,7 +165,8 @@ end
 
 --- The report as a paragraph: what and where, then the places in the program.
 function Report:__tostring()
-  local out = { self.text .. (self.count > 1 and (" (%d times)"):format(self.count) or "") }
+  local times = self.count > 1 and (" (%d times)"):format(self.count) or ""
+  local out = { text.wrap(self.text .. times, WIDTH, "  ") }
   section(out, "at", self.where)
   block_sections(out, self.block)
   if self.pointer then
@@ -171,7 +177,7 @@ function Report:__tostring()
     out[#out + 1] = "  it came from   " .. named(self.origin, "the")
     section(out, MADE[self.origin.kind] .. " at", self.origin.made)
   end
-  if self.hint then out[#out + 1] = "  perhaps        " .. self.hint end
+  if self.hint then out[#out + 1] = "  perhaps        " .. text.wrap(self.hint, WIDTH - #INDENT, INDENT) end
   return table.concat(out, "\n")
 end
 
