@@ -24,10 +24,6 @@ other()                               -- its frame is where the other was
 d:store(a, 1, 4)
 print(d:reports())
 
--->
-
--->
-
 --> Function stackref returns a pointer to the variable val of 4 bytes at 0x7ffffbffffe0, which ends
 -->   with it
 -->   at             examples/errors/returned_local.lua:13: in function stackref

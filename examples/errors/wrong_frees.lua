@@ -15,12 +15,6 @@ d:free(b + 4)
 d:free(c)
 print(d:reports())
 
--->
--->
-
--->
--->
-
 --> free of 0x80000000170: the freed block of 16 bytes at 0x80000000170 was freed already
 -->   at             examples/errors/wrong_frees.lua:13: in main chunk
 -->   allocated at   examples/errors/wrong_frees.lua:11: in main chunk
