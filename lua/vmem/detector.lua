@@ -399,6 +399,9 @@ function detector.new(t)
     error(("detector: redzone is %d, but takes 0 to 4096 bytes, a multiple of 16"):format(o.redzone), 3)
   end
   local d
+  local function attach()
+    for _, h in ipairs(type(o.heap) == "userdata" and { o.heap } or o.heap or {}) do d:attach(h) end
+  end
   d = core.detector(o.process, {
     redzone = o.redzone,
     quarantine = o.quarantine == "all" and math.maxinteger or byte_option("quarantine", o.quarantine, 0, 1 << 48),
@@ -409,6 +412,7 @@ function detector.new(t)
     depth = o.depth,
     limit = o.limit,
     pc = o.pc,
+    symbol = o.symbol,
     skip = FACE,
     tell = (o.raise or o.on_report) and function(raw)
       local r = report_of(d, raw)
@@ -416,8 +420,11 @@ function detector.new(t)
       if o.raise then error(r, 0) end
     end or nil,
   })
-  d:_state().symbol = o.symbol
-  for _, h in ipairs(type(o.heap) == "userdata" and { o.heap } or o.heap or {}) do d:attach(h) end
+  local ok, err = pcall(attach)
+  if not ok then
+    d:close()
+    error(err, 0)
+  end
   return d
 end
 

@@ -15,7 +15,11 @@ const char *const detect_family_names[] = {"malloc", "new", "new_array", NULL};
 /* Blocks of the stack and mappings that are gone and still have a name, at most. */
 #define DETECT_LEFT 65536
 
-uint32_t detect_site(detect *d) { return d->hooks.site ? d->hooks.site(d->hooks.ud) : 0; }
+vm_status detect_site(detect *d, uint32_t *site, vm_error *e)
+{
+    *site = 0;
+    return d->hooks.site ? d->hooks.site(d->hooks.ud, site, e) : VM_OK;
+}
 
 /* --- blocks ------------------------------------------------------------------------- */
 
@@ -246,8 +250,11 @@ vm_status detect_malloc(detect *d, const detect_request *r, tracked *out, vm_err
         return VM_OK;
     const uint64_t margin = detect_margin(d, r->align), extra = margin + d->cfg.redzone;
     const uint64_t n = r->n > UINT64_MAX - extra ? UINT64_MAX : r->n + extra;
-    vm_status s = detect_reserve(d, e);
     uint64_t a = 0;
+    uint32_t site;
+    vm_status s = detect_reserve(d, e);
+    if (s == VM_OK)
+        s = detect_site(d, &site, e);
     if (s != VM_OK)
         return s;
     s = detect_pass_malloc(d, r, n, &a, e);
@@ -261,7 +268,7 @@ vm_status detect_malloc(detect *d, const detect_request *r, tracked *out, vm_err
                       .item = r->item,
                       .low = a,
                       .high = a + n,
-                      .made = detect_site(d)};
+                      .made = site};
     s = detect_place(d, &b, !r->zero, out, e);
     if (s != VM_OK) {
         detect_pass_free(d, h, a, NULL);
@@ -311,10 +318,12 @@ vm_status detect_free(detect *d, heap *h, detect_family family, const tracked *a
         if (s != VM_OK || r.kind != DETECT_MISMATCHED_FREE)
             return s;
     }
+    uint32_t site;
+    s = detect_site(d, &site, e);
     detect_block *b = detect_known(d, shadow_owner(&d->shadow, a->x));
-    if (!b || !b->live) /* who was told did it */
-        return VM_OK;
-    detect_retire(d, b, detect_site(d), SHADOW_FREED);
+    if (s != VM_OK || !b || !b->live) /* who was told did it */
+        return s;
+    detect_retire(d, b, site, SHADOW_FREED);
     return detect_drain(d, e);
 }
 
@@ -338,7 +347,10 @@ vm_status detect_realloc(detect *d, heap *h, const tracked *a, uint64_t n, track
         if (s != VM_OK || wrong.kind != DETECT_MISMATCHED_FREE)
             return s;
     }
-    s = detect_malloc(d, &want, out, e);
+    uint32_t site;
+    s = detect_site(d, &site, e);
+    if (s == VM_OK)
+        s = detect_malloc(d, &want, out, e);
     detect_block *b = detect_known(d, shadow_owner(&d->shadow, a->x));
     if (s != VM_OK || out->x == 0 || !b || !b->live)
         return s;
@@ -348,7 +360,7 @@ vm_status detect_realloc(detect *d, heap *h, const tracked *a, uint64_t n, track
         s = shadow_copy(&d->shadow, out->x, b->start, same, e);
     if (s != VM_OK)
         return s;
-    detect_retire(d, b, detect_site(d), SHADOW_FREED);
+    detect_retire(d, b, site, SHADOW_FREED);
     return detect_drain(d, e);
 }
 

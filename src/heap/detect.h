@@ -109,8 +109,8 @@ typedef struct detect_config {
 /* The owner's functions. */
 typedef struct detect_hooks {
     void *ud;
-    /* A number for where the program is now, not 0; 0: not known. */
-    uint32_t (*site)(void *ud);
+    /* A number for where the program is now; 0: not known. */
+    vm_status (*site)(void *ud, uint32_t *site, vm_error *e);
     /* A new report, of detect.reports: VM_OK, or the status with which the call ends. */
     vm_status (*tell)(void *ud, size_t report, vm_error *e);
 } detect_hooks;
@@ -263,7 +263,7 @@ vm_status detect_place(detect *d, const detect_block *like, bool undefined, trac
 void detect_retire(detect *d, detect_block *b, uint32_t site, shadow_state state);
 /* Take the report over: counted, kept, told. */
 vm_status detect_tell(detect *d, detect_report *r, vm_error *e);
-uint32_t detect_site(detect *d);
+vm_status detect_site(detect *d, uint32_t *site, vm_error *e);
 vm_status detect_reserve(detect *d, vm_error *e);
 void detect_forget(detect *d, detect_block *b);
 bool detect_in(const detect_area *a, uint64_t va);

@@ -9,9 +9,11 @@ static bool detect_alike(const detect_report *a, const detect_report *b)
 
 vm_status detect_tell(detect *d, detect_report *r, vm_error *e)
 {
+    vm_status s = detect_site(d, &r->site, e);
+    if (s != VM_OK)
+        return s;
     d->told = true;
     d->errors++;
-    r->site = detect_site(d);
     r->count = 1;
     for (size_t i = 0; d->cfg.once && i < d->report_count; i++)
         if (detect_alike(&d->reports[i], r)) {
@@ -25,7 +27,7 @@ vm_status detect_tell(detect *d, detect_report *r, vm_error *e)
         return vm_fail_nomem(e, "a report");
     d->reports = list;
     d->reports[d->report_count++] = *r;
-    vm_status s = d->hooks.tell ? d->hooks.tell(d->hooks.ud, d->report_count - 1, e) : VM_OK;
+    s = d->hooks.tell ? d->hooks.tell(d->hooks.ud, d->report_count - 1, e) : VM_OK;
     if (s == VM_OK && !d->space)
         s = vm_fail(e, VM_INVALID, "the process was ended by whoever was told of an error");
     return s;

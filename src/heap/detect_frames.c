@@ -76,14 +76,18 @@ vm_status detect_local(detect *d, const char *name, uint64_t size, tracked *out,
     if (!host_grow(&d->host, &list, &d->local_cap, d->local_count + 1, sizeof *d->locals))
         return vm_fail_nomem(e, "a variable");
     d->locals = list;
+    uint32_t site;
+    vm_status s = detect_site(d, &site, e);
+    if (s != VM_OK)
+        return s;
     detect_block b = {.part = PART_STACK,
                       .start = align_down(d->stack.at - red - size, FRAME_ALIGN),
                       .size = size,
                       .high = d->stack.at,
-                      .made = detect_site(d)};
+                      .made = site};
     b.low = b.start - red;
     frame_name(b.name, name);
-    vm_status s = detect_place(d, &b, true, out, e);
+    s = detect_place(d, &b, true, out, e);
     if (s != VM_OK)
         return s;
     d->locals[d->local_count++] = out->from;
@@ -97,7 +101,10 @@ vm_status detect_leave(detect *d, uint64_t id, vm_error *e)
     if (depth == 0)
         return vm_fail(e, VM_INVALID, "this frame was left already");
     const detect_frame *f = &d->frames[depth - 1];
-    const uint32_t site = d->local_count > f->locals ? detect_site(d) : 0;
+    uint32_t site = 0;
+    vm_status s = d->local_count > f->locals ? detect_site(d, &site, e) : VM_OK;
+    if (s != VM_OK)
+        return s;
     while (d->local_count > f->locals) {
         detect_block *b = (detect_block *)detect_block_of(d, d->locals[--d->local_count]);
         detect_retire(d, b, site, SHADOW_LEFT);
@@ -137,11 +144,15 @@ vm_status detect_global(detect *d, const char *name, uint64_t size, tracked *out
     if (size > d->data.high - d->data.low ||
         size + 2 * red + FRAME_ALIGN > d->data.high - d->data.at)
         return frame_full(&d->data, "data", size, e);
+    uint32_t site;
+    s = detect_site(d, &site, e);
+    if (s != VM_OK)
+        return s;
     detect_block b = {.part = PART_DATA,
                       .low = d->data.at,
                       .start = d->data.at + red,
                       .size = size,
-                      .made = detect_site(d)};
+                      .made = site};
     b.high = align_up(b.start + size, FRAME_ALIGN) + red;
     frame_name(b.name, name);
     s = detect_place(d, &b, false, out, e);
@@ -153,14 +164,18 @@ vm_status detect_global(detect *d, const char *name, uint64_t size, tracked *out
 vm_status detect_mapping(detect *d, const char *name, uint64_t start, uint64_t size, tracked *out,
                          vm_error *e)
 {
+    uint32_t site;
+    vm_status s = detect_site(d, &site, e);
+    if (s != VM_OK)
+        return s;
     detect_block b = {.part = PART_MAPPING,
                       .low = start,
                       .start = start,
                       .size = size,
                       .high = start + size,
-                      .made = detect_site(d)};
+                      .made = site};
     frame_name(b.name, name);
-    vm_status s = detect_place(d, &b, false, out, e);
+    s = detect_place(d, &b, false, out, e);
     if (s == VM_OK)
         d->mappings++;
     return s;

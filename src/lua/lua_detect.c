@@ -170,10 +170,16 @@ static void detect_push_trace(lua_State *L, const lua_detect *box, const char *s
     luaL_pushresult(&b);
 }
 
-/* Under callback_protect: the number of where the program is. */
-static int detect_find_site(lua_State *L)
+typedef struct detect_where {
+    const lua_detect *box;
+    uint32_t site;
+} detect_where;
+
+/* Asks nobody: finds the number of where the program is, where errors are caught. */
+static bool detect_find_site(lua_State *L, void *ud)
 {
-    const lua_detect *box = lua_touserdata(L, 1);
+    detect_where *where = ud;
+    const lua_detect *box = where->box;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &detect_boxes_key);
     lua_rawgetp(L, -1, box);
     lua_getiuservalue(L, -1, DETECT_STATE);
@@ -182,14 +188,13 @@ static int detect_find_site(lua_State *L)
     lua_getfield(L, state, "pc");
     if (lua_isfunction(L, -1)) {
         callback_pass(L, 0, 1);
+        luaL_checkinteger(L, -1);
     } else {
         size_t n = 0;
         lua_getfield(L, state, "skip");
         const char *skip = lua_tolstring(L, -1, &n);
         detect_push_trace(L, box, skip, n);
     }
-    if (lua_isnil(L, -1))
-        lua_pushliteral(L, "");
     lua_pushvalue(L, -1);
     if (lua_rawget(L, state + 1) == LUA_TNIL) {
         lua_pop(L, 1);
@@ -199,23 +204,22 @@ static int detect_find_site(lua_State *L)
         lua_rawseti(L, -2, id);
         lua_pop(L, 1);
         lua_pushinteger(L, id);
-        lua_pushvalue(L, -1);
-        lua_insert(L, -3);
         lua_rawset(L, state + 1);
-        lua_pushinteger(L, id);
+        where->site = (uint32_t)id;
+        return false;
     }
-    return 1;
+    where->site = (uint32_t)lua_tointeger(L, -1);
+    return false;
 }
 
-static uint32_t detect_site_hook(void *ud)
+static vm_status detect_site_hook(void *ud, uint32_t *site, vm_error *e)
 {
     lua_detect *box = ud;
-    lua_State *L = box->handle->owner->calls->L;
-    if (!lua_checkstack(L, 8))
-        return 0;
-    uint32_t id = callback_protect(L, detect_find_site, box) ? (uint32_t)lua_tointeger(L, -1) : 0;
-    lua_pop(L, 1);
-    return id;
+    detect_where where = {box, 0};
+    bool answer;
+    vm_status s = callback_ask(box->handle->owner->calls, detect_find_site, &where, &answer, e);
+    *site = where.site;
+    return s;
 }
 
 typedef struct detect_news {
@@ -471,8 +475,8 @@ static uint64_t detect_option(lua_State *L, const char *name)
     return x;
 }
 
-/* core.detector(process, options: whole numbers, all of them; tell or nil, pc or nil,
- * skip) -> detector */
+/* core.detector(process, options: whole numbers, all of them; tell, pc, symbol, each
+ * or nil; skip) -> detector */
 static int detect_open_(lua_State *L)
 {
     process *p;
@@ -499,8 +503,8 @@ static int detect_open_(lua_State *L)
         lua_newtable(L);
         lua_setfield(L, 4, tables[i]);
     }
-    static const char *const given[] = {"tell", "pc", "skip"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const given[] = {"tell", "pc", "symbol", "skip"};
+    for (unsigned i = 0; i < 4; i++) {
         lua_getfield(L, 2, given[i]);
         box->tells |= i == 0 && lua_isfunction(L, -1);
         lua_setfield(L, 4, given[i]);

@@ -2,8 +2,8 @@
  *
  * A detector's user values: 1 its process's handle, which keeps the machine alive; 2 its
  * state, a table: `sites` (texts, lists, or numbers of a program counter, by id), `ids`
- * (the ids of these), `heaps` (those attached), and what the face puts there: `tell`,
- * `pc`, `skip`. While it watches, its machine keeps it alive.
+ * (the ids of these), `heaps` (those attached), and what the face gave: `tell`, `pc`,
+ * `symbol`, `skip`. While it watches, its machine keeps it alive.
  */
 #ifndef VM_LUA_DETECT_H
 #define VM_LUA_DETECT_H
