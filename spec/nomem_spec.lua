@@ -432,7 +432,6 @@ table.insert(scenarios, { "a detector", make = with_machine, act = function(s)
     end
     d:store(last + 500, 1)
     local f = d:frame("f", { "a", 40 })
-    d:copy(f.a, last, 40)
     d:realloc(last, 4000)
     return #d:reports() + d:leaks().definite.blocks + f:leave(1)
 end })

@@ -3,7 +3,8 @@ error("vmem.meta describes vmem to a language server; require \"vmem\" instead")
 
 -- Everything that Lua can call, with arguments, units, results and errors. What
 -- `vmem.trace` reads, records and makes is described in trace.lua, record.lua and
--- generate.lua; files and plain tables in meta_types.lua, heaps in meta_heap.lua.
+-- generate.lua; files and plain tables in meta_types.lua, heaps in meta_heap.lua,
+-- error detectors in meta_detector.lua.
 --
 -- Addresses, cycles and counters are 64-bit integers: compare addresses with
 -- math.ult, print them with %#x. A size is an integer of bytes or a text such as
