@@ -214,6 +214,7 @@ static vm_status detect_drain(detect *d, vm_error *e)
         if (!h) /* closed since */
             continue;
         shadow_forget(&d->shadow, b.low, b.high);
+        shadow_own(&d->shadow, b.low, b.high, 0);
         vm_status s = detect_pass_free(d, h, b.low, e);
         if (s != VM_OK)
             return s;
@@ -422,18 +423,21 @@ static void detect_guard_look(heap_guard *g, bool begins)
     detect_of_guard(g)->muted += begins ? 1u : 0u - 1u;
 }
 
-/* Its blocks are gone; nobody can say where in the program. */
+/* Its blocks are gone, nobody can say where in the program, and its memory is what it was
+ * to others. */
 static void detect_guard_closed(heap_guard *g, heap *h)
 {
     detect *d = detect_of_guard(g);
     const uint8_t index = detect_heap_index(d, h);
     for (uint32_t i = 0; i < d->room; i++) {
         detect_block *b = &d->blocks[i];
-        if (b->id && b->part == PART_HEAP && b->heap == index && b->live)
-            detect_retire(d, b, 0, SHADOW_FREED);
+        if (!b->id || b->part != PART_HEAP || b->heap != index)
+            continue;
+        if (b->live)
+            detect_retire(d, b, 0, SHADOW_NONE);
+        shadow_forget(&d->shadow, b->low, b->high);
+        shadow_own(&d->shadow, b->low, b->high, 0);
     }
-    shadow_paint(&d->shadow, h->port.base, h->port.top, SHADOW_NONE);
-    shadow_own(&d->shadow, h->port.base, h->port.top, 0);
     d->heaps[index] = NULL;
     h->guard = NULL;
 }

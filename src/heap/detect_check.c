@@ -44,14 +44,28 @@ static bool detect_meets(const detect_area *a, uint64_t start, uint64_t stop)
     return start < a->high && stop > a->low;
 }
 
+static bool detect_meets_heap(const heap *h, uint64_t start, uint64_t stop)
+{
+    const heap_port *t = &h->port;
+    size_t lo = 0, hi = t->area_count; /* areas before lo begin below stop */
+    if (start < t->top && stop > t->base)
+        return true;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (t->areas[mid].start < stop)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo && t->areas[lo - 1].start + t->areas[lo - 1].size > start;
+}
+
 /* Some byte of the range may be accessed only as part of a block. */
 bool detect_ruled(const detect *d, uint64_t start, uint64_t stop)
 {
-    for (unsigned i = 0; i < d->heap_count; i++) {
-        const heap *h = d->heaps[i];
-        if (h && start < h->port.top && stop > h->port.base)
+    for (unsigned i = 0; i < d->heap_count; i++)
+        if (d->heaps[i] && detect_meets_heap(d->heaps[i], start, stop))
             return true;
-    }
     return detect_meets(&d->stack, start, stop) || detect_meets(&d->data, start, stop);
 }
 
