@@ -499,10 +499,11 @@ end
 
 if script then
     local todo, seed = math.tointeger(arg[1] or 100000), math.tointeger(arg[2] or os.time())
-    local rows = {
-        {}, { planted = true }, { planted = true, quarantine = 512 }, { planted = true, quarantine = 0 },
-        { planted = true, allocator = "tlsf" }, { allocator = "buddy" }, { planted = true, allocator = "implicit" },
-    }
+    local rows = { { quarantine = 512 }, { planted = true, quarantine = 0 } }
+    for _, row in ipairs(vmem.heap.allocators()) do
+        rows[#rows + 1] = { allocator = row.name }
+        rows[#rows + 1] = { allocator = row.name, planted = true, quarantine = #rows % 3 == 0 and 512 or nil }
+    end
     local done = 0
     while done < todo do
         local n = math.min(todo - done, 2000)
