@@ -125,6 +125,13 @@
 #include "heap/bump.c"
 #include "heap/classes.c"
 #include "heap/loss.c"
+#include "heap/gc.c"
+#include "heap/gc_own.c"
+#include "heap/gc_blocks.c"
+#include "heap/gc_mark.c"
+#include "heap/gc_sweep.c"
+#include "heap/gc_copy.c"
+#include "heap/gc_look.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -157,5 +164,6 @@
 #include "lua/lua_heap.c"
 #include "lua/lua_heap_looks.c"
 #include "lua/lua_heap_record.c"
+#include "lua/lua_gc.c"
 #include "lua/core.c"
 #endif

@@ -7,6 +7,7 @@ local core = require "vmem.core"
 local trace = require "vmem.trace"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
+local gc = require "vmem.gc"
 local heap = require "vmem.heap"
 local options = require "vmem.options"
 local paging = require "vmem.paging"
@@ -20,6 +21,7 @@ local vmem = {
   paging = paging,
   policy = policy,
   heap = heap,
+  gc = gc,
   presets = presets,
 }
 

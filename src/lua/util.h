@@ -58,5 +58,6 @@ void lua_open_study(lua_State *L);
 void lua_open_policy(lua_State *L); /* the metatable of policies in Lua is core.Policy */
 void lua_open_heap(lua_State *L);
 void lua_open_heap_record(lua_State *L);
+void lua_open_gc(lua_State *L);
 
 #endif
