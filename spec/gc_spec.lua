@@ -3,9 +3,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local model = require("model_gc")
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 -- Words of an object. Of 1 and 4 the layout says that they are no pointers; 1 has the
 -- object's number, 4 what it gets.
@@ -201,7 +199,7 @@ local function cases()
     local list = {}
     for _, row in ipairs(vmem.heap.allocators()) do
         for _, mode in ipairs({ "precise", "conservative" }) do
-            list[#list + 1] = { allocator = row.name, mode = mode, native = #list % 2 == 0, stack = 2 ^ (#list % 5) // 1 | 0 }
+            list[#list + 1] = { allocator = row.name, mode = mode, native = #list % 2 == 0, stack = 1 << #list % 5 }
         end
     end
     for _, mode in ipairs({ "precise", "conservative" }) do
@@ -231,7 +229,7 @@ for i, case in ipairs(cases()) do
     name = ("test%02d_%s"):format(i, table.concat(name, "_"):gsub("%W", "_"))
     TestGcModel[name] = function()
         local seed = tonumber(os.getenv("VMEM_SEED")) or 1000 * i
-        for k = 1, math.max(1, 6 * scale // 1 | 0) do
+        for k = 1, math.ceil(6 * scale) do
             local ops = model.program(random_of(seed + k), 160)
             ops.finish = k % 2 == 0
             local ok, err = pcall(run, case, ops)

@@ -12,8 +12,8 @@ Model.__index = Model
 -- `words` an object; those at `pointers` (a set of indices from 0) are pointers, or all of
 -- them for a conservative collector.
 function model.new(words, pointers)
-    return setmetatable({ words = words, pointers = pointers, object = {}, live = {}, roots = {}, weak = {}, final = {} },
-        Model)
+    return setmetatable({ words = words, pointers = pointers, object = {}, live = {}, roots = {}, weak = {},
+        final = {} }, Model)
 end
 
 function Model:new(id)

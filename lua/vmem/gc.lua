@@ -46,10 +46,10 @@ local function value_of(kind, v)
 end
 
 local function take(where, t, list, known, out)
-  local names = {}
+  local names, is = {}, {}
   for _, row in ipairs(list) do
     local name, kind, default = row[1], row[2], row[3]
-    names[#names + 1], names[name] = name, true
+    names[#names + 1], is[name] = name, true
     local v = t[name]
     if v == nil then v = default end
     if v ~= nil then
@@ -59,7 +59,7 @@ local function take(where, t, list, known, out)
     end
   end
   for k in pairs(t) do
-    if not names[k] and not known[k] then
+    if not is[k] and not known[k] then
       for name in pairs(known) do names[#names + 1] = name end
       local near = type(k) == "string" and options.nearest(k, names)
       error(("%s: there is no option %s%s"):format(where, tostring(k),

@@ -115,7 +115,8 @@ vm_status gc_open(const vm_host *host, heap *h, const gc_config *cfg, collector 
 /* Its areas are unmapped unless `keep`; blocks stay. NULL is fine. */
 void gc_close(collector *g, bool keep);
 
-/* A layout for objects of `size` bytes whose words at `offsets` are pointers: its address. */
+/* A layout for objects of `size` > 0 bytes whose words at `offsets` are pointers: its address.
+ * VM_REFUSED: too large, or too many layouts. */
 vm_status gc_layout(collector *g, uint64_t size, const uint64_t *offsets, size_t count,
                     uint64_t *layout, vm_error *e);
 /* An object, all 0: of a layout, or (layout 0, conservative) of n bytes. VM_REFUSED: no memory. */

@@ -13,6 +13,8 @@
  */
 #include "gc.h"
 
+#include <errno.h>
+
 static uint64_t gc_object_bytes(const collector *g, uint64_t size)
 {
     return align_up(g->header + size, (uint64_t)g->cfg.pointer);
@@ -111,8 +113,8 @@ vm_status gc_copy_new(collector *g, uint64_t layout, uint64_t size, uint64_t *a,
 {
     const uint64_t bytes = gc_object_bytes(g, size);
     if (bytes > g->from + (uint64_t)g->cfg.space - g->next)
-        return vm_fail(e, VM_REFUSED, "no %llu bytes are left of a space of %lld",
-                       (unsigned long long)bytes, (long long)g->cfg.space);
+        return vm_fail_sys(e, VM_REFUSED, ENOMEM, "gc: no %llu bytes are left of a space of %lld",
+                           (unsigned long long)bytes, (long long)g->cfg.space);
     port_zero(&g->h->port, g->next, bytes);
     gc_put(g, g->next, layout);
     vm_status s = gc_status(g, e);

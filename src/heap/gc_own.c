@@ -138,9 +138,9 @@ vm_status gc_layout(collector *g, uint64_t size, const uint64_t *offsets, size_t
 {
     const uint64_t p = (uint64_t)g->cfg.pointer, maps = (size / p + 63) / 64;
     const uint64_t bytes = align_up(8 * (1 + maps), 16), at = g->table.top;
-    if (size == 0 || size > g->h->port.limit)
-        return vm_fail(e, VM_INVALID, "gc: a layout has 1 to %llu bytes, not %llu",
-                       (unsigned long long)g->h->port.limit, (unsigned long long)size);
+    if (size > g->h->port.limit)
+        return vm_fail_sys(e, VM_REFUSED, ENOMEM, "gc: %llu bytes are more than a heap of %llu has",
+                           (unsigned long long)size, (unsigned long long)g->h->port.limit);
     for (size_t i = 0; i < count; i++)
         if (offsets[i] % p || offsets[i] >= size || size - offsets[i] < p)
             return vm_fail(
