@@ -116,7 +116,7 @@ function Graph:dot()
   return table.concat(out, "\n")
 end
 
-local W, H, DX, DY, LEFT, TOP = 104, 34, 160, 52, 20, 52
+local W, H, DX, DY, LEFT, TOP = 104, 34, 160, 58, 20, 58
 local MOST = 400 -- objects of a picture that can still be read
 
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
@@ -143,21 +143,22 @@ local function lay_out(self)
   return roots, places, line, LEFT + columns * DX, height + 8
 end
 
--- From the right edge of one box to the left edge of another; bent where it goes back.
+-- From the right edge of one box to the left edge of another that is further right; else
+-- from top to top, by an arc above; within a column beside it.
 local function arrow(a, b, colour, dash)
+  local function path(s, ...)
+    return ('<path d="%s" fill="none" stroke="%s"%s marker-end="url(#a)"/>'):format(s:format(...), colour, dash)
+  end
   local x0, y0, x1, y1 = a[1] + W, a[2] + H / 2, b[1], b[2] + H / 2
   if a == b then
-    return ('<path d="M%d %dc24 -4 24 -34 -10 -30" fill="none" stroke="%s"%s marker-end="url(#a)"/>'):format(x0, y0 - 4,
-      colour, dash)
+    return path("M%d %dC%d %d %d %d %d %d", x0 - 26, a[2], x0 - 26, a[2] - 18, x0 - 6, a[2] - 18, x0 - 6, a[2])
   end
-  if x1 > x0 then
-    return ('<path d="M%d %dC%d %d %d %d %d %d" fill="none" stroke="%s"%s marker-end="url(#a)"/>'):format(x0, y0,
-      x0 + 24, y0, x1 - 24, y1, x1, y1, colour, dash)
+  if x1 >= x0 then return path("M%d %dC%d %d %d %d %d %d", x0, y0, x0 + 24, y0, x1 - 24, y1, x1, y1) end
+  if a[1] == b[1] then
+    return path("M%d %dC%d %d %d %d %d %d", x0, y0 + 6, x0 + 26, y0 + 6, x0 + 26, y1 - 6, x0, y1 - 6)
   end
-  x1 = b[1] + W
-  local bend, low, high = math.max(x0, x1) + 26, y0 + 6, y1 - 6
-  return ('<path d="M%d %dC%d %d %d %d %d %d" fill="none" stroke="%s"%s marker-end="url(#a)"/>'):format(x0, low, bend,
-    low, bend, high, x1, high, colour, dash)
+  x0, x1 = a[1] + W / 2 - 10, b[1] + W / 2 + 10
+  return path("M%d %dC%d %d %d %d %d %d", x0, a[2], x0 - 30, a[2] - 26, x1 + 30, b[2] - 26, x1, b[2])
 end
 
 ---The graph as a picture, of 400 objects at the most.
