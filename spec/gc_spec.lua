@@ -247,3 +247,87 @@ for i, case in ipairs(cases()) do
         end
     end
 end
+
+-- --- large random graphs ------------------------------------------------------------------
+-- VMEM_GC_OBJECTS=1000000 for a long look.
+
+TestGcRandomGraphs = {}
+
+-- Objects of 0 to 4 pointers and a word that is none, edges between any two, some roots.
+local function graph_of(gc, n, random, stray)
+    local layouts, at, edges, first = {}, {}, {}, {}
+    for degree = 0, 4 do
+        local offsets = {}
+        for i = 1, degree do offsets[i] = 8 * i end
+        layouts[degree] = assert(gc:layout({ size = 8 * (degree + 1), pointers = offsets }))
+    end
+    for i = 1, n do
+        local degree = random(5) - 1
+        at[i], first[i] = assert(gc:new(layouts[degree])), #edges + 1
+        for _ = 1, degree do edges[#edges + 1] = random(n) end
+    end
+    first[n + 1] = #edges + 1
+    for i = 1, n do
+        for k = first[i], first[i + 1] - 1 do gc:store(at[i] + 8 * (k - first[i] + 1), at[edges[k]]) end
+        if stray and i % 16 == 0 then gc:store(at[i], at[random(n)] + random(24) - 1) end
+    end
+    return at, edges, first
+end
+
+local function reached(edges, first, roots)
+    local seen, todo, count = {}, {}, 0
+    for _, i in ipairs(roots) do todo[#todo + 1] = i end
+    while #todo > 0 do
+        local i = table.remove(todo)
+        if not seen[i] then
+            seen[i], count = true, count + 1
+            for k = first[i], first[i + 1] - 1 do
+                if not seen[edges[k]] then todo[#todo + 1] = edges[k] end
+            end
+        end
+    end
+    return seen, count
+end
+
+local function random_graph(mode, native, stray, options)
+    local n = math.tointeger(tonumber(os.getenv("VMEM_GC_OBJECTS") or 1000))
+    local random = random_of(n + (tonumber(os.getenv("VMEM_SEED")) or 0))
+    local bytes = { limit = n * 160 + 65536 }
+    local m <close> = not native and vmem.machine({ preset = "core-i7", dram = "512MiB" }) or nil
+    local h <close> = assert(m and vmem.heap.open(m:spawn(), "segregated", bytes)
+        or vmem.heap.native("segregated", bytes))
+    options.heap, options.mode, options.roots, options.space = h, mode, {}, (n * 64 + 4096) // 8 * 8
+    local gc <close> = assert(vmem.gc(options))
+    local at, edges, first = graph_of(gc, n, random, stray)
+    local roots, handles = {}, {}
+    for k = 1, 5 do
+        roots[k] = random(n)
+        handles[k] = gc:root(at[roots[k]])
+    end
+    -- All that five roots reach is most of it, or little: then with half of them closed.
+    for _ = 1, 2 do
+        local seen, count = reached(edges, first, roots)
+        local stats = assert(gc:collect())
+        if stray and mode == "conservative" then
+            lu.assertTrue(stats.marked >= count)
+        else
+            lu.assertEquals(stats.marked, count)
+        end
+        if mode ~= "copying" then
+            lu.assertEquals(h:stats().blocks, stats.marked)
+            for i in pairs(seen) do h:usable_size(at[i] - (mode == "precise" and 8 or 0)) end -- raises where none is
+        end
+        while #roots > 2 do
+            table.remove(roots)
+            table.remove(handles):close()
+        end
+    end
+    lu.assertTrue(h:check())
+end
+
+function TestGcRandomGraphs:testPrecise() random_graph("precise", true, true, { stack = 64 }) end
+function TestGcRandomGraphs:testPreciseInAMachine() random_graph("precise", false, true, { lookup = "tree" }) end
+function TestGcRandomGraphs:testConservative() random_graph("conservative", true, false, { stack = 64 }) end
+function TestGcRandomGraphs:testConservativeInAMachine() random_graph("conservative", false, false, { stack = 64 }) end
+function TestGcRandomGraphs:testSuperset() random_graph("conservative", true, true, {}) end
+function TestGcRandomGraphs:testCopying() random_graph("copying", false, true, {}) end

@@ -39,7 +39,7 @@ end
 
 local m <close> = vmem.machine { preset = "core-i7" }
 local p = m:spawn()
-local h = assert(vmem.heap.open(p, "segregated"))
+local h = assert(vmem.heap.open(p, "tlsf"))
 
 -- A list of three; then the same with a pointer from its last to its first.
 local function list(counting, cyclic)

@@ -8,7 +8,7 @@ local vmem = require "vmem"
 
 for _, mode in ipairs { "conservative", "precise" } do
   local m <close> = vmem.machine { preset = "core-i7" }
-  local h = assert(vmem.heap.open(m:spawn(), "segregated"))
+  local h = assert(vmem.heap.open(m:spawn(), "tlsf"))
   local gc <close> = assert(vmem.gc { heap = h, mode = mode })
 
   local record = gc:layout { size = 16, pointers = { 0 } } -- a list; a counter

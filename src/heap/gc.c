@@ -179,6 +179,9 @@ static vm_status gc_usable(const collector *g, vm_error *e)
 {
     if (!g->h)
         return vm_fail(e, VM_INVALID, "gc: the heap is closed");
+    if (g->h->port.status != VM_OK)
+        return vm_fail(e, VM_INVALID, "the heap can't be used: an earlier call failed midway (%s)",
+                       g->h->port.error.text);
     if (g->broken)
         return vm_fail(e, VM_INVALID,
                        "gc: the spaces can't be used: a collection failed midway, "
@@ -266,6 +269,8 @@ gc_counters gc_sums(const collector *g)
 static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
 {
     vm_status s = gc_fit(g, &g->stack, 8 * (uint64_t)g->cfg.stack, e);
+    if (s == VM_OK)
+        s = gc_fit_blocks(g, e);
     if (s != VM_OK)
         return s;
     gc_blocks(g);
@@ -286,10 +291,7 @@ static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
 
 vm_status gc_collect(collector *g, gc_roots *r, vm_error *e)
 {
-    heap_meter ready;
     vm_status s = gc_usable(g, e);
-    if (s == VM_OK)
-        s = heap_ready(g->h, &ready, e);
     if (s == VM_OK)
         s = gc_forget_pages(g, e);
     if (s != VM_OK)
@@ -304,7 +306,7 @@ vm_status gc_collect(collector *g, gc_roots *r, vm_error *e)
     g->n = gc_sums(g);
     g->last = (gc_counters){.collections = 1};
     if (g->cfg.mode == GC_COPYING) {
-        gc_copy(g, r);
+            gc_copy(g, r);
         s = gc_status(g, e);
     } else {
         s = gc_mark_sweep(g, r, e);

@@ -162,7 +162,8 @@ vm_status gc_begin_layouts(collector *g, vm_error *e);
 /* A layout's bytes, by what an object's first word says; 0: it names no layout. */
 uint64_t gc_layout_size(collector *g, uint64_t word);
 
-/* The blocks that there are now, in map and tree, none of them marked. */
+/* Room for map and tree; then the blocks that there are now in them, none marked. */
+vm_status gc_fit_blocks(collector *g, vm_error *e);
 void gc_blocks(collector *g);
 /* The block that a word points to, or 0. */
 uint64_t gc_find(collector *g, uint64_t word);

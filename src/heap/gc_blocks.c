@@ -95,22 +95,22 @@ static bool gc_add(void *ud, const heap_block *block)
     return gc_sound(g);
 }
 
-void gc_blocks(collector *g)
+vm_status gc_fit_blocks(collector *g, vm_error *e)
 {
     heap *h = g->h;
-    vm_error e;
     g->base = align_down(h->port.base, UINT64_C(1) << g->grain);
     g->span = h->port.top - g->base;
     g->nodes = h->live.count;
     g->entries = (g->span >> g->grain >> 6) + 1;
-    vm_status s = gc_fit(g, &g->map, 16 * g->entries, &e);
+    vm_status s = gc_fit(g, &g->map, 16 * g->entries, e);
     if (s == VM_OK && g->cfg.lookup == GC_LOOKUP_TREE && g->nodes)
-        s = gc_fit(g, &g->tree, 16 * g->nodes, &e);
-    if (s != VM_OK) {
-        g->wrong = s;
-        g->error = e;
-        return;
-    }
+        s = gc_fit(g, &g->tree, 16 * g->nodes, e);
+    return s;
+}
+
+void gc_blocks(collector *g)
+{
+    heap *h = g->h;
     gc_build b = {g, 0, 0, gc_leftmost(1, g->nodes), 0};
     if ((!h->cls->walk(h, gc_add, &b) || b.count != g->nodes) && gc_sound(g))
         gc_fail(g, "the heap is damaged: its check says where");
