@@ -330,6 +330,50 @@ function TestGcSweep:testLazyAndOthers()
     lu.assertTrue(h:check())
 end
 
+-- Blocks that have areas of their own, outside of the heap's range: held, found by pointers
+-- to their end, scanned, swept; more of them than the mark stack has room for.
+function TestGcSweep:testAreas()
+    for _, case in ipairs({ { "conservative" }, { "conservative", lookup = "tree" }, { "precise" },
+        { "precise", lookup = "tree" }, { "conservative", sweep = "lazy" }, { "precise", native = true } }) do
+        local m = vmem.machine({ preset = "core-i7", dram = "16MiB" })
+        local options = { threshold = "16KiB" }
+        local h = assert(case.native and vmem.heap.native("dlmalloc", options)
+            or vmem.heap.open(m:spawn(), "dlmalloc", options))
+        local gc = assert(vmem.gc({ heap = h, mode = case[1], lookup = case.lookup, sweep = case.sweep, stack = 2,
+            roots = {} }))
+        local last = (32 << 10) - 8
+        local large, small = gc:layout({ size = 32 << 10, pointers = { 0, last } }), gc:layout(PAIR)
+        local root = gc:root(gc:new(small))
+        local inner = case[1] == "conservative" and 20000 or 0
+        local garbage, before = {}, root.address
+        for i = 1, 6 do
+            local a, b = gc:new(large), gc:new(small)
+            garbage[i] = gc:new(large)
+            gc:store(garbage[i], a)
+            gc:store(before, a + inner)
+            gc:store(before + 8, b)
+            gc:store(a + last, b)
+            before = a
+        end
+        local _, stop = h:range()
+        lu.assertTrue(before < h:range() or before >= stop)
+        local stats = gc:collect()
+        lu.assertEquals({ stats.marked, stats.garbage }, { 1 + 6 + 6, 6 })
+        if case.sweep == "lazy" then h:free(garbage[3]) end
+        local mine = h:malloc(20000) -- where it was, perhaps
+        gc:finish()
+        lu.assertEquals(h:stats().blocks, 14)
+        lu.assertTrue(h:usable_size(mine) >= 20000)
+        lu.assertTrue(h:check())
+        root:close()
+        lu.assertEquals(gc:collect().garbage, 14)
+        gc:finish()
+        lu.assertEquals(h:stats().blocks, 0)
+        lu.assertTrue(m:check())
+        m:close()
+    end
+end
+
 TestGcTriggers = {}
 
 function TestGcTriggers:testByAllocation()
@@ -660,4 +704,42 @@ function TestGcGraph:testPicture()
     for _ = 1, 400 do gc:new(node) end
     raises("400 objects at the most", function() gc:graph():svg() end)
     lu.assertStrContains(tostring(gc:graph()), "403 objects")
+end
+
+-- Collections by the machine's short ways and by its plain one: every counter, the clock too.
+TestGcShortcuts = {}
+
+local function flat(t, prefix, out)
+    for name, v in pairs(t) do
+        if type(v) == "table" then flat(v, prefix .. name .. ".", out) else out[prefix .. name] = v end
+    end
+    return out
+end
+
+function TestGcShortcuts:testCounters()
+    for _, case in ipairs({ { "precise" }, { "conservative", "lazy" }, { "copying" } }) do
+        local counters = {}
+        for k, shortcuts in ipairs({ true, false }) do
+            math.randomseed(3)
+            local gc, h, _, m = setup({ mode = case[1], sweep = case[2], space = "256KiB", stack = 64 }, "segregated",
+                { preset = "core-i7", dram = "512KiB", swap = "16MiB", shortcuts = shortcuts })
+            local node, keep = gc:layout({ size = 48, pointers = { 0, 8 } }), {}
+            for i = 1, 3000 do
+                local a = gc:new(node)
+                if i % 3 == 1 then keep[#keep + 1] = gc:root(a) end
+                gc:store(keep[math.random(#keep)].address, a)
+            end
+            for i = 1, #keep, 2 do keep[i]:close() end
+            gc:collect()
+            for _ = 1, 100 do gc:new(node) end
+            if case[2] then
+                local garbage = gc:graph().garbage
+                for i = #garbage - 3, #garbage do h:free(garbage[i].address) end
+            end
+            gc:finish()
+            counters[k] = flat(m:stats(), "", {})
+            m:close()
+        end
+        lu.assertEquals(counters[1], counters[2], case[1])
+    end
 end

@@ -128,6 +128,7 @@
 #include "heap/gc.c"
 #include "heap/gc_own.c"
 #include "heap/gc_blocks.c"
+#include "heap/gc_outer.c"
 #include "heap/gc_mark.c"
 #include "heap/gc_sweep.c"
 #include "heap/gc_copy.c"

@@ -14,7 +14,7 @@ print "              pages   faults       cycles     pages   faults  TLB misses 
 for _, mode in ipairs { "precise", "copying" } do
   local m <close> = vmem.machine { preset = "core-i7", resident = 64 }
   local p = m:spawn()
-  local h = assert(vmem.heap.open(p, "segregated", { limit = "8MiB" }))
+  local h = assert(vmem.heap.open(p, "tlsf", { limit = "8MiB" }))
   local gc <close> = assert(vmem.gc { heap = h, mode = mode, space = "2MiB", roots = {} })
   local node = gc:layout { size = 48, pointers = { 0 } }
   local root = gc:root(gc:new(node))

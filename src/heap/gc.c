@@ -95,15 +95,16 @@ void gc_close(collector *g, bool keep)
 {
     if (!g)
         return;
-    heap_port *const areas[] = {&g->map, &g->tree, &g->stack, &g->table};
+    heap_port *list[GC_PORTS];
     const vm_host host = g->host;
     if (g->h && g->h->watch_ud == g)
         g->h->watch = NULL;
-    for (size_t i = 0; i < sizeof areas / sizeof *areas; i++) {
+    gc_ports(g, list);
+    for (unsigned i = 1; i < GC_PORTS; i++) { /* the first is the heap's */
         if (keep)
-            areas[i]->m = NULL;
-        if (areas[i]->base)
-            port_close(areas[i]);
+            list[i]->m = NULL;
+        if (list[i]->base)
+            port_close(list[i]);
     }
     host_free(&host, g->seen, g->pages);
     host_free(&host, g, sizeof *g);
@@ -117,6 +118,25 @@ static uint64_t gc_free_bytes(const collector *g)
     if (g->cfg.mode == GC_COPYING)
         return g->from + (uint64_t)g->cfg.space - g->next;
     return g->h->port.limit - g->h->n.payload;
+}
+
+/* Until they leave, nobody else does anything to the machine (port.h). */
+static void gc_enter_ports(collector *g)
+{
+    heap_port *list[GC_PORTS];
+    gc_ports(g, list);
+    for (unsigned i = 0; i < GC_PORTS; i++)
+        if (list[i]->base)
+            port_enter(list[i]);
+}
+
+static void gc_leave_ports(collector *g)
+{
+    heap_port *list[GC_PORTS];
+    gc_ports(g, list);
+    for (unsigned i = 0; i < GC_PORTS; i++)
+        if (list[i]->base)
+            port_leave(list[i]);
 }
 
 /* A meter of what the program waits for. */
@@ -149,7 +169,9 @@ static vm_status gc_sweep_for(collector *g, uint64_t bytes, vm_error *e)
     if (!g->sweeping)
         return VM_OK;
     gc_meter at = gc_start(g);
+    gc_enter_ports(g);
     vm_status s = gc_sweep(g, bytes, e);
+    gc_leave_ports(g);
     gc_stop(g, &at);
     return s;
 }
@@ -228,7 +250,7 @@ vm_status gc_new(collector *g, uint64_t layout, uint64_t n, uint64_t *a, vm_erro
 static vm_status gc_word_at(const collector *g, uint64_t a, vm_error *e)
 {
     const heap_port *t = &g->h->port;
-    if (a >= t->base && a < t->top && t->top - a >= (uint64_t)g->cfg.pointer)
+    if (port_holds(t, a, (uint64_t)g->cfg.pointer))
         return VM_OK;
     return vm_fail(e, VM_INVALID, "gc: %#llx is not in the heap, %#llx to %#llx",
                    (unsigned long long)a, (unsigned long long)t->base, (unsigned long long)t->top);
@@ -273,6 +295,7 @@ static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
         s = gc_fit_blocks(g, e);
     if (s != VM_OK)
         return s;
+    gc_enter_ports(g);
     gc_blocks(g);
     s = gc_status(g, e);
     if (s != VM_OK)
@@ -306,11 +329,13 @@ vm_status gc_collect(collector *g, gc_roots *r, vm_error *e)
     g->n = gc_sums(g);
     g->last = (gc_counters){.collections = 1};
     if (g->cfg.mode == GC_COPYING) {
-            gc_copy(g, r);
+        gc_enter_ports(g);
+        gc_copy(g, r);
         s = gc_status(g, e);
     } else {
         s = gc_mark_sweep(g, r, e);
     }
+    gc_leave_ports(g);
     g->last.pause = gc_stop(g, &at) + at.clock - waits.clock;
     if (s != VM_OK)
         return s;

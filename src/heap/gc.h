@@ -9,6 +9,8 @@
  *            a bit where a block began when the collection did; a bit where it is marked
  *    tree    the same blocks, to be searched: a complete binary tree in an array
  *    stack   blocks that are marked and not yet scanned: bounded
+ *    outer   blocks outside of the heap's range, each in an area of its own (port.h): two
+ *            words, where it begins and whether it is marked, and where it ends
  *    table   layouts: bytes, words of map, then a bit for each word that is a pointer
  *
  * With layouts (precise, copying) an object is a block whose first word is the address of
@@ -67,27 +69,29 @@ typedef struct gc_counters {
 typedef struct collector {
     vm_host host;
     gc_config cfg;
-    heap *h;                           /* NULL: it was closed */
-    heap_port map, tree, stack, table; /* base 0: there is none yet */
-    uint64_t header;                   /* bytes before an object: a word with layouts, or 0 */
-    uint64_t base, span;               /* of the heap when the collection began */
-    unsigned grain;                    /* log2 of a granule */
-    uint64_t mark_bit;                 /* in blocks' headers */
-    uint64_t depth, deepest;           /* of the mark stack */
-    uint64_t lost, lost_last;          /* marked blocks that it had no room for: from, to */
-    uint64_t nodes;                    /* of the tree */
-    uint64_t entries;                  /* of the map */
-    bool sweeping;                     /* blocks wait to be swept, */
-    uint64_t cursor;                   /* from this entry of the map on */
-    bool freeing;                      /* it is the collector that frees */
-    uint64_t from, next;               /* copying: the space in use, and where it is free */
-    uint64_t to, copied;               /* the other one, and the end of the copies in it */
-    uint64_t objects;                  /* in the space */
-    bool broken;                       /* half of the objects have moved */
-    uint64_t since;                    /* bytes allocated since the last collection */
-    uint64_t left;                     /* bytes that were free behind it */
-    uint8_t *seen;                     /* by page of the heap: this collection was there */
-    size_t pages;                      /* that `seen` has room for */
+    heap *h;                                  /* NULL: it was closed */
+    heap_port map, tree, stack, table, outer; /* base 0: there is none yet */
+    uint64_t header;              /* bytes before an object: a word with layouts, or 0 */
+    uint64_t base, span;          /* of the heap when the collection began */
+    unsigned grain;               /* log2 of a granule */
+    uint64_t mark_bit;            /* in blocks' headers */
+    uint64_t depth, deepest;      /* of the mark stack */
+    uint64_t lost, lost_last;     /* marked blocks that it had no room for: from, to */
+    bool lost_outside;            /* and others are in rows of outer */
+    uint64_t nodes;               /* of the tree */
+    uint64_t entries;             /* of the map */
+    uint64_t outers, outer_pages; /* blocks outside; pages of those that are marked */
+    bool sweeping;                /* blocks wait to be swept, */
+    uint64_t cursor;              /* from this entry on: of the map, then of outer */
+    bool freeing;                 /* it is the collector that frees */
+    uint64_t from, next;          /* copying: the space in use, and where it is free */
+    uint64_t to, copied;          /* the other one, and the end of the copies in it */
+    uint64_t objects;             /* in the space */
+    bool broken;                  /* half of the objects have moved */
+    uint64_t since;               /* bytes allocated since the last collection */
+    uint64_t left;                /* bytes that were free behind it */
+    uint8_t *seen;                /* by page of the heap: this collection was there */
+    size_t pages;                 /* that `seen` has room for */
     unsigned page_bits;
     vm_status wrong; /* what the collection that runs ran into; `error` says it */
     vm_error error;
@@ -157,6 +161,7 @@ void gc_fail(collector *g, const char *fmt, ...) VM_PRINTF(2, 3);
 /* Pages: none is seen yet; bytes of the heap are; how many are, with roots and its own. */
 vm_status gc_forget_pages(collector *g, vm_error *e);
 void gc_see(collector *g, uint64_t a, uint64_t n);
+uint64_t gc_pages_of(const collector *g, uint64_t bytes);
 uint64_t gc_pages_seen(const collector *g, const gc_roots *r);
 vm_status gc_begin_layouts(collector *g, vm_error *e);
 /* A layout's bytes, by what an object's first word says; 0: it names no layout. */
@@ -182,6 +187,24 @@ void gc_left(void *ud, uint64_t a);
 void gc_copy(collector *g, gc_roots *r);
 vm_status gc_copy_new(collector *g, uint64_t layout, uint64_t size, uint64_t *a, vm_error *e);
 
+/* Blocks outside: a new one, the one that a word points to, its row by its payload. */
+void gc_add_outer(collector *g, uint64_t block, uint64_t size);
+uint64_t gc_find_outer(collector *g, uint64_t word);
+uint64_t gc_outer_row(collector *g, uint64_t block);
+bool gc_set_outer_mark(collector *g, uint64_t block);
+
+/* All that a collector reads and writes through; the heap's is the first. */
+#define GC_PORTS 6
+VM_INLINE void gc_ports(collector *g, heap_port *list[GC_PORTS])
+{
+    list[0] = &g->h->port;
+    list[1] = &g->map;
+    list[2] = &g->tree;
+    list[3] = &g->stack;
+    list[4] = &g->table;
+    list[5] = &g->outer;
+}
+VM_INLINE bool gc_is_inside(const collector *g, uint64_t a) { return a - g->base < g->span; }
 VM_INLINE uint64_t gc_get(collector *g, uint64_t a)
 {
     return port_get(&g->h->port, a, (unsigned)g->cfg.pointer);
@@ -199,7 +222,8 @@ VM_INLINE uint64_t gc_layout_word(collector *g, uint64_t layout, uint64_t i)
 VM_INLINE bool gc_sound(const collector *g)
 {
     return g->wrong == VM_OK && g->h->port.status == VM_OK && g->map.status == VM_OK &&
-           g->stack.status == VM_OK && g->table.status == VM_OK && g->tree.status == VM_OK;
+           g->stack.status == VM_OK && g->table.status == VM_OK && g->tree.status == VM_OK &&
+           g->outer.status == VM_OK;
 }
 
 #endif

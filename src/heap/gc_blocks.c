@@ -21,7 +21,8 @@ static bool gc_header_marked(collector *g, uint64_t block)
 /* The allocator does not know of marks in its headers: it is asked without. */
 uint64_t gc_block_size(collector *g, uint64_t block)
 {
-    const bool marked = g->cfg.marks == GC_MARKS_HEADER && gc_header_marked(g, block);
+    const bool marked =
+        g->cfg.marks == GC_MARKS_HEADER && gc_is_inside(g, block) && gc_header_marked(g, block);
     const uint64_t at = block - (uint64_t)g->h->cfg.word;
     if (!marked)
         return g->h->cls->usable_size(g->h, block);
@@ -79,14 +80,18 @@ static bool gc_add(void *ud, const heap_block *block)
     gc_see(g, block->start, 1);
     if (!block->used)
         return gc_sound(g);
-    if (off >= g->span || off & low_mask(g->grain) || b->count == g->nodes || i >> 6 < b->entry) {
+    const bool inside = off < g->span;
+    if (b->count == g->nodes || (inside && (off & low_mask(g->grain) || i >> 6 < b->entry))) {
         gc_fail(g, "the heap is damaged: a block at %#llx is out of place", (unsigned long long)a);
         return false;
     }
-    while (b->entry < i >> 6)
-        gc_flush(b);
-    b->bits |= UINT64_C(1) << (i & 63);
     b->count++;
+    if (!inside)
+        gc_add_outer(g, a, g->h->cls->usable_size(g->h, a));
+    while (inside && b->entry < i >> 6)
+        gc_flush(b);
+    if (inside)
+        b->bits |= UINT64_C(1) << (i & 63);
     if (g->cfg.lookup == GC_LOOKUP_TREE) {
         port_put(&g->tree, gc_node(g, b->node), a, 8);
         port_put(&g->tree, gc_node(g, b->node) + 8, a + g->h->cls->usable_size(g->h, a), 8);
@@ -102,7 +107,10 @@ vm_status gc_fit_blocks(collector *g, vm_error *e)
     g->span = h->port.top - g->base;
     g->nodes = h->live.count;
     g->entries = (g->span >> g->grain >> 6) + 1;
+    g->outers = g->outer_pages = 0;
     vm_status s = gc_fit(g, &g->map, 16 * g->entries, e);
+    if (s == VM_OK && h->port.area_count)
+        s = gc_fit(g, &g->outer, 16 * h->port.area_count, e);
     if (s == VM_OK && g->cfg.lookup == GC_LOOKUP_TREE && g->nodes)
         s = gc_fit(g, &g->tree, 16 * g->nodes, e);
     return s;
@@ -156,10 +164,13 @@ static uint64_t gc_find_inside(collector *g, uint64_t word)
 
 uint64_t gc_find(collector *g, uint64_t word)
 {
-    if (word - g->base >= g->span)
+    const bool inside = gc_is_inside(g, word);
+    if (!inside && !g->outers)
         return 0;
     if (g->cfg.lookup == GC_LOOKUP_TREE)
         return gc_find_tree(g, word);
+    if (!inside)
+        return gc_find_outer(g, word);
     if (g->cfg.interior)
         return gc_find_inside(g, word);
     const uint64_t off = word - g->header - g->base, i = off >> g->grain;
@@ -181,6 +192,10 @@ static uint64_t gc_mark_word(const collector *g, uint64_t block, unsigned *bit)
 bool gc_marked(collector *g, uint64_t block)
 {
     unsigned bit;
+    if (!gc_is_inside(g, block)) {
+        const uint64_t row = gc_outer_row(g, block);
+        return row && port_get(&g->outer, row, 8) & 1;
+    }
     if (g->cfg.marks == GC_MARKS_HEADER)
         return gc_header_marked(g, block);
     uint64_t at = gc_mark_word(g, block, &bit);
@@ -190,6 +205,8 @@ bool gc_marked(collector *g, uint64_t block)
 bool gc_set_mark(collector *g, uint64_t block)
 {
     unsigned bit;
+    if (VM_UNLIKELY(!gc_is_inside(g, block)))
+        return gc_set_outer_mark(g, block);
     if (g->cfg.marks == GC_MARKS_HEADER) {
         const uint64_t at = block - (uint64_t)g->h->cfg.word, header = heap_get(g->h, at);
         if (header & g->mark_bit)

@@ -19,6 +19,10 @@ static void gc_push(collector *g, uint64_t block)
     g->last.marked++;
     if (VM_UNLIKELY(g->depth == (uint64_t)g->cfg.stack)) {
         g->last.overflows++;
+        if (!gc_is_inside(g, block)) {
+            g->lost_outside = true;
+            return;
+        }
         g->lost = block < g->lost ? block : g->lost;
         g->lost_last = block > g->lost_last ? block : g->lost_last;
         return;
@@ -56,7 +60,7 @@ static uint64_t gc_scan_layout(collector *g, uint64_t block)
 static uint64_t gc_scan_words(collector *g, uint64_t block)
 {
     const uint64_t size = gc_block_size(g, block), p = (uint64_t)g->cfg.pointer;
-    for (uint64_t at = block, end = block + align_down(size, p); at < end && gc_sound(g); at += p)
+    for (uint64_t at = block, end = block + align_down(size, p); at < end; at += p)
         gc_shade(g, gc_get(g, at));
     return size;
 }
@@ -90,12 +94,27 @@ static void gc_rescan(collector *g)
     }
 }
 
+static void gc_rescan_outside(collector *g)
+{
+    g->lost_outside = false;
+    g->last.rescans++;
+    for (uint64_t i = 0; i < g->outers && gc_sound(g); i++) {
+        const uint64_t row = port_get(&g->outer, g->outer.base + 16 * i, 8);
+        if (row & 1)
+            gc_scan(g, row - 1);
+        gc_drain(g);
+    }
+}
+
 /* All that the marked blocks lead to. */
 static void gc_close_over(collector *g)
 {
     gc_drain(g);
-    while (g->lost != UINT64_MAX && gc_sound(g))
-        gc_rescan(g);
+    while ((g->lost != UINT64_MAX || g->lost_outside) && gc_sound(g))
+        if (g->lost_outside)
+            gc_rescan_outside(g);
+        else
+            gc_rescan(g);
 }
 
 static void gc_mark_range(collector *g, uint64_t start, uint64_t stop)
@@ -113,6 +132,7 @@ void gc_mark(collector *g, gc_roots *r)
     g->depth = 0;
     g->lost = UINT64_MAX;
     g->lost_last = 0;
+    g->lost_outside = false;
     for (size_t i = 0; i < r->value_count && gc_sound(g); i++)
         gc_shade(g, r->values[i]);
     for (size_t i = 0; i < r->range_count; i++)

@@ -26,13 +26,14 @@ void gc_fail(collector *g, const char *fmt, ...)
 
 vm_status gc_status(collector *g, vm_error *e)
 {
-    heap_port *const ports[] = {&g->h->port, &g->map, &g->tree, &g->stack, &g->table};
-    for (size_t i = 0; i < sizeof ports / sizeof *ports; i++)
-        if (ports[i]->status != VM_OK) {
-            g->info = ports[i]->info;
+    heap_port *list[GC_PORTS];
+    gc_ports(g, list);
+    for (unsigned i = 0; i < GC_PORTS; i++)
+        if (list[i]->status != VM_OK) {
+            g->info = list[i]->info;
             if (e)
-                *e = ports[i]->error;
-            return ports[i]->status;
+                *e = list[i]->error;
+            return list[i]->status;
         }
     if (g->wrong != VM_OK && e)
         *e = g->error;
@@ -71,7 +72,13 @@ vm_status gc_fit(collector *g, heap_port *own, uint64_t bytes, vm_error *e)
     return s;
 }
 
-void gc_use(collector *g, process *p) { g->map.p = g->tree.p = g->stack.p = g->table.p = p; }
+void gc_use(collector *g, process *p)
+{
+    heap_port *list[GC_PORTS];
+    gc_ports(g, list);
+    for (unsigned i = 1; i < GC_PORTS; i++) /* the first is the heap's */
+        list[i]->p = p;
+}
 
 void gc_see(collector *g, uint64_t a, uint64_t n)
 {
@@ -81,7 +88,7 @@ void gc_see(collector *g, uint64_t a, uint64_t n)
             g->seen[i - first] = 1;
 }
 
-static uint64_t gc_pages_of(const collector *g, uint64_t bytes)
+uint64_t gc_pages_of(const collector *g, uint64_t bytes)
 {
     return (bytes + low_mask(g->page_bits)) >> g->page_bits;
 }
@@ -101,7 +108,7 @@ vm_status gc_forget_pages(collector *g, vm_error *e)
 
 uint64_t gc_pages_seen(const collector *g, const gc_roots *r)
 {
-    uint64_t n = gc_pages_of(g, 8 * g->deepest);
+    uint64_t n = gc_pages_of(g, 8 * g->deepest) + g->outer_pages;
     for (size_t i = 0; i < g->pages; i++)
         n += g->seen[i];
     for (size_t i = 0; i < r->range_count; i++)
@@ -110,7 +117,7 @@ uint64_t gc_pages_seen(const collector *g, const gc_roots *r)
         n += gc_pages_of(g, g->table.top - g->table.base);
     if (g->cfg.mode == GC_COPYING)
         return n;
-    return n + gc_pages_of(g, 16 * g->entries) +
+    return n + gc_pages_of(g, 16 * g->entries) + gc_pages_of(g, 16 * g->outers) +
            (g->cfg.lookup == GC_LOOKUP_TREE ? gc_pages_of(g, 16 * g->nodes) : 0);
 }
 
