@@ -131,6 +131,14 @@
 #include "heap/detect_frames.c"
 #include "heap/detect_leak.c"
 #include "heap/detect.c"
+#include "heap/gc.c"
+#include "heap/gc_own.c"
+#include "heap/gc_blocks.c"
+#include "heap/gc_outer.c"
+#include "heap/gc_mark.c"
+#include "heap/gc_sweep.c"
+#include "heap/gc_copy.c"
+#include "heap/gc_look.c"
 #include "vmem.c"
 #ifndef VM_LIBRARY /* the library of vmem.h carries no Lua */
 #include "lua/util.c"
@@ -166,5 +174,6 @@
 #include "lua/lua_tracked.c"
 #include "lua/lua_detect_calls.c"
 #include "lua/lua_detect.c"
+#include "lua/lua_gc.c"
 #include "lua/core.c"
 #endif

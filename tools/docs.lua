@@ -124,6 +124,15 @@ put "|---|---|"
 for _, row in ipairs(vmem.heap.losses()) do put("| `%s` | %s |", row.name, row.doc) end
 
 put ""
+put "## Garbage collectors"
+put ""
+put "`gc:stats()` has these counters; the options of `vmem.gc` are in [gc.md](gc.md)."
+put ""
+put "| counter | unit | |"
+put "|---|---|---|"
+for _, row in ipairs(vmem.gc.counters()) do put("| `%s` | %s | %s |", row.name, row.unit, row.doc) end
+
+put ""
 put "## Page-table formats"
 put ""
 put "| format | |"

@@ -8,6 +8,7 @@ local trace = require "vmem.trace"
 local detector = require "vmem.detector"
 local machine = require "vmem.machine"
 local events = require "vmem.events"
+local gc = require "vmem.gc"
 local heap = require "vmem.heap"
 local options = require "vmem.options"
 local paging = require "vmem.paging"
@@ -21,6 +22,7 @@ local vmem = {
   paging = paging,
   policy = policy,
   heap = heap,
+  gc = gc,
   presets = presets,
 }
 

@@ -8,6 +8,7 @@
 ---     make bench SPEC=--study           paging without a machine
 ---     make bench SPEC=--lua-policies    policies in Lua beside those in C
 ---     make bench SPEC=--heap            allocators, beside the host's malloc
+---     make bench SPEC=--gc              collectors, beside a plain mark in C
 ---     make bench SPEC=--recording       recording what a program allocates
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
@@ -207,6 +208,10 @@ if arg[1] == "--kernel" then
 end
 if arg[1] == "--lua-policies" then
   dofile(folder .. "spec/bench/lua_policy.lua")()
+  return
+end
+if arg[1] == "--gc" then
+  dofile(folder .. "spec/bench/gc.lua")(folder, arg[2])
   return
 end
 if arg[1] == "--recording" then

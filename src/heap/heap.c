@@ -96,7 +96,12 @@ static void heap_note_peak(heap *h)
         h->n.payload_peak = h->n.payload;
 }
 
-static void heap_leave(heap *h, uint64_t a) { h->n.payload -= ledger_leave(&h->live, a); }
+static void heap_leave(heap *h, uint64_t a)
+{
+    h->n.payload -= ledger_leave(&h->live, a);
+    if (h->watch)
+        h->watch(h->watch_ud, a);
+}
 
 bool heap_asked(heap *h, uint64_t a, uint64_t *n)
 {
@@ -236,6 +241,8 @@ void heap_close(heap *h)
     const vm_host host = h->host;
     if (h->guard)
         h->guard->closed(h->guard, h);
+    if (h->watch)
+        h->watch(h->watch_ud, 0);
     port_close(&h->port);
     ledger_free(&h->live, &host);
     host_free(&host, h, h->cls->size);

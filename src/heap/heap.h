@@ -138,6 +138,9 @@ struct heap {
     /* Set by an init that has its own: what the block at `a` holds is in one of n > 0 bytes
      * now, there or elsewhere; 0: as it was. NULL: malloc, copy, free, unless resize can. */
     uint64_t (*realloc)(heap *h, uint64_t a, uint64_t n);
+    /* NULL, or told of each block that leaves the ledger; of the heap's end by 0. */
+    void (*watch)(void *ud, uint64_t a);
+    void *watch_ud;
 };
 
 /* The allocators, NULL behind the last. */

@@ -21,6 +21,7 @@ int luaopen_vmem_core(lua_State *L)
     lua_open_heap(L);
     lua_open_heap_record(L);
     lua_open_detect(L);
+    lua_open_gc(L);
     lua_pushliteral(L, VMEM_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

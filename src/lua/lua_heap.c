@@ -43,8 +43,7 @@ lua_heap *heap_enter_call(lua_State *L)
     return box;
 }
 
-/* Raise, or push nil, message, code. */
-static int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error *e)
+int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error *e)
 {
     if (s == VM_REFUSED)
         return box->handle ? lua_tell(L, box->handle->owner, lua_failed(L, e)) : lua_failed(L, e);

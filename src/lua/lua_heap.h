@@ -18,6 +18,8 @@ lua_heap *heap_check_open(lua_State *L);
 /* The heap whose memory can be accessed. The caller marks it busy around the access itself,
  * which nothing can leave by an error. */
 lua_heap *heap_enter_call(lua_State *L);
+/* A call that failed: raises, or pushes nil, message, code. */
+int heap_failed(lua_State *L, lua_heap *box, vm_status s, const vm_error *e);
 /* A method's end, with n results on the stack: what the machine has to tell is told. */
 int heap_told(lua_State *L, const lua_heap *box, int n);
 

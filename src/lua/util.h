@@ -59,5 +59,6 @@ void lua_open_policy(lua_State *L); /* the metatable of policies in Lua is core.
 void lua_open_heap(lua_State *L);
 void lua_open_heap_record(lua_State *L);
 void lua_open_detect(lua_State *L);
+void lua_open_gc(lua_State *L);
 
 #endif
