@@ -240,6 +240,27 @@ function TestHeapComparison:testWhatIsWrong()
     lu.assertErrorMsgContains("traces are missing", heap.compare, {})
 end
 
+function TestHeapComparison:testOverHostMemory()
+    local t = program(23, 150)
+    local native = assert(heap.compare({ traces = { t }, machine = false }))
+    local whole = assert(heap.compare({ traces = { t }, machine = MACHINE }))
+    lu.assertEquals(native:cells(), whole:cells())
+    lu.assertEquals(native:cells("searches"), whole:cells("searches"))
+    lu.assertEquals(native:cells("cycles")[2][2], "-")
+    lu.assertStrContains(tostring(native), "blocks searched a malloc")
+    local c = heap.compare({ traces = { t }, allocators = { { "tree", limit = "4KiB" }, { "tree", limit = "8KiB" } },
+        machine = false })
+    lu.assertEquals({ c:cells()[2][2], c:cells()[3][2] }, { "-", "-" })
+    lu.assertStrContains(c:wrong()[1], "tree:limit=4KiB on list: wrong: ENOMEM")
+end
+
+-- Written by `make docs`.
+function TestHeapComparison:testTheTableOfTheDocument()
+    if scale < 1 then lu.skip("takes long where everything is slow") end
+    local was, should = dofile(tree.root .. "/tools/heap_table.lua")(tree.root)
+    lu.assertEquals(was, should)
+end
+
 -- --- the command -----------------------------------------------------------------------------------
 
 TestHeapCompareCommand = {}
@@ -289,6 +310,9 @@ function TestHeapCompareCommand:testAllByAll()
     for _, row in ipairs(heap.allocators()) do lu.assertStrContains(out, "\n  " .. row.name) end
     lu.assertStrContains(err, "1 of " .. 2 * #heap.allocators() .. ": implicit on a.rep")
     lu.assertEquals(err:sub(-4), "\r\27[K")
+    out, err, code = command("a.rep --native --quiet")
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "blocks searched a malloc\n  allocator")
     out, err, code = command("a.rep b.rep --preset x86-32 --json")
     lu.assertEquals({ code, err, #json.decode(out) }, { 0, "", 2 * #heap.allocators() })
 end
@@ -312,6 +336,7 @@ function TestHeapCompareCommand:testWrongUse()
         ["a.rep --why"] = "--why needs --against",
         ["a.rep --at x"] = "--at is x, but takes the number of an operation, or peak",
         ["a.rep --at 8"] = "--at is 8, but a.rep has operations 1 to 7",
+        ["a.rep --native --at 1"] = "--native and --at do not go together",
         ["a.rep --at 1 --allocator tree --against bump"] = "--at and --against do not go together",
     }) do
         local out, err, code = command(arguments)
