@@ -1,7 +1,8 @@
 -- heap_table.lua: the table of docs/heaps.md: peak utilization of allocators by all traces
 -- that are bundled. `make docs` writes it, spec/heap_compare_spec.lua compares.
 --
---    dofile("tools/heap_table.lua")(root) -> the document, and as it should be
+--    dofile("tools/heap_table.lua")(root, without) -> the document, and as it should be,
+--       without the rows of some allocators: { implicit = true }
 
 local vmem = require "vmem"
 
@@ -25,9 +26,11 @@ local function traces(root)
   return list
 end
 
-return function(root)
+return function(root, without)
   local allocators = {}
-  for i, row in ipairs(vmem.heap.allocators()) do allocators[i] = row.name end
+  for _, row in ipairs(vmem.heap.allocators()) do
+    if not (without and without[row.name]) then allocators[#allocators + 1] = row.name end
+  end
   table.move(variants, 1, #variants, #allocators + 1, allocators)
   local c = assert(vmem.heap.compare { traces = traces(root), allocators = allocators, machine = false })
   local was = read(root .. "/docs/heaps.md")
