@@ -275,12 +275,12 @@ TestHeapCompareCommand = {}
 
 local HOLES_TEXT = heap.trace(HOLES):text()
 
--- What is printed, on stderr, and the exit code. A.rep and b.rep hold `HOLES`.
+-- What is printed, on stderr, and the exit code. a.rep and b.rep hold `HOLES`.
 local function command(arguments)
     return tree.scratch(function(folder)
-        for _, name in ipairs({ "a", "b" }) do
-            local file = assert(io.open(("%s/%s.rep"):format(folder, name), "wb"))
-            file:write(HOLES_TEXT)
+        for name, text in pairs({ ["a.rep"] = HOLES_TEXT, ["b.rep"] = HOLES_TEXT, ["table.lua"] = "return {}" }) do
+            local file = assert(io.open(folder .. "/" .. name, "wb"))
+            file:write(text)
             file:close()
         end
         local pipe = assert(io.popen(("cd %s && %s heap %s 2>err"):format(folder, tree.quote(tree.vmem), arguments)))
@@ -332,6 +332,23 @@ function TestHeapCompareCommand:testAt()
     lu.assertStrContains(out, "  holes                  352     8.5 %")
     out = command("a.rep --allocator implicit --at peak --json")
     lu.assertEquals(json.decode(out)[1].loss.op, 4)
+end
+
+-- One's own in Lua, which is its twin in C.
+function TestHeapCompareCommand:testAnAllocatorInLua()
+    local mine = tree.quote(tree.root .. "/examples/allocators/explicit.lua")
+    local out, err, code = command(("a.rep --preset x86-32 --why --against explicit --allocator %s"):format(mine))
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "lua-explicit and explicit do the same in all 7 operations of a.rep")
+    out, err, code = command(("a.rep --allocator %s:which=best --at 6"):format(mine))
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "  holes                  352     8.5 %")
+    out, err, code = command("a.rep --allocator none.lua")
+    lu.assertEquals({ code, out }, { 1, "" })
+    lu.assertStrContains(err, "none.lua")
+    out, err, code = command("a.rep --allocator table.lua")
+    lu.assertEquals({ code, out }, { 2, "" })
+    lu.assertStrContains(err, "table.lua returns no allocator")
 end
 
 -- Nothing is printed before what is wrong is found.

@@ -2,6 +2,7 @@
 
 local vmem = require "vmem"
 local common = require "vmem.cli.common"
+local made = require "vmem.heap.allocator"
 local report = require "vmem.report"
 
 local heap = { summary = "Run traces of allocations (.rep) through allocators in simulated memory.",
@@ -14,8 +15,8 @@ for _, row in ipairs(vmem.heap.allocators()) do names[#names + 1] = row.name end
 function heap.describe(command)
   command:argument("trace", "Files of the malloc lab's form, or patterns, as @binary or @binary:small=16."):args("+")
   command:option("--allocator",
-    "An allocator, with options as in implicit:fit=best,word=4; may be repeated (default: all). There are "
-    .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")
+    "An allocator, with options as in implicit:fit=best,word=4, or a file .lua that returns one; may be repeated "
+    .. "(default: all). There are " .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")
   command:option("--against", "Another one: compare the allocator with it, trace by trace."):argname("NAME")
   command:flag("--why", "With --against: tell where in each trace the two part, and why.")
   command:option("--at", "Tell what the heap's bytes are after operation N, or at the peak of the payload (peak).")
@@ -28,10 +29,21 @@ function heap.describe(command)
   common.takes_machine(command)
 end
 
+-- An allocator of one's own: what the file returns.
+local function from_file(path)
+  local f, why = loadfile(path)
+  if not f then common.fail(common.sentence(why)) end
+  local ok, a = pcall(f)
+  if not ok then common.fail(common.sentence(a)) end
+  if not made.is(a) then common.misuse(path .. " returns no allocator (see vmem.heap.allocator)") end
+  return a
+end
+
 -- "implicit:fit=best,word=4": checked, so that nothing is printed before an error.
 local function allocator(option, s)
   local name, rest = s:match "^([^:]+):?(.*)$"
   local spec, options = { name or s }, {}
+  if spec[1]:find "%.lua$" then spec[1] = from_file(spec[1]) end
   for item in (rest or ""):gmatch "[^,]+" do
     local k, v = item:match "^([%w_]+)=(.+)$"
     if not k then common.misuse(("%s %s: %s is not of the form option=value"):format(option, s, item)) end

@@ -121,9 +121,9 @@ local rows = { { "traces", "list" }, { "allocators", "list" }, { "machine", "any
 
 -- Over host memory, unchecked: what can be known without a machine.
 local function run_native(heap, trace, allocator)
-  local name, options = subject.allocator { allocator = allocator }
-  local r = { allocator = name, trace = trace.name, ops = #trace, peak = trace.peak, index = 0.0 }
-  local h, why = heap.native(name, options)
+  local what, options = subject.allocator { allocator = allocator }
+  local r = { allocator = subject.name(what), trace = trace.name, ops = #trace, peak = trace.peak, index = 0.0 }
+  local h, why = heap.native(what, options)
   local held <close> = h
   local packed, ids = trace:packed()
   local start = os.clock()
