@@ -584,7 +584,7 @@ local function blocks(document, language)
 end
 
 function TestDocuments:testLua()
-    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md", "docs/errors.md" }) do
+    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/heaps.md", "docs/errors.md", "docs/studies.md" }) do
         for _, block in ipairs(blocks(document, "lua")) do
             local path = write("block.lua", block)
             local out, err, code = shell(("%s %s %s"):format(ENVIRONMENT, tree.quote(tree.lua), tree.quote(path)))
@@ -608,7 +608,7 @@ end
 
 -- Lines that run programs are tried above, where there is an emulator.
 function TestDocuments:testShell()
-    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md" }) do
+    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/heaps.md", "docs/studies.md" }) do
         for _, block in ipairs(blocks(document, "sh")) do
             for line in block:gmatch("[^\n]+") do
                 if line:find("^vmem ") and not line:find(" %-%- ") then

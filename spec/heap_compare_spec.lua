@@ -240,18 +240,47 @@ function TestHeapComparison:testWhatIsWrong()
     lu.assertErrorMsgContains("traces are missing", heap.compare, {})
 end
 
+function TestHeapComparison:testOverHostMemory()
+    local t = program(23, 150)
+    local native = assert(heap.compare({ traces = { t }, machine = false }))
+    local whole = assert(heap.compare({ traces = { t }, machine = MACHINE }))
+    lu.assertEquals(native:cells(), whole:cells())
+    lu.assertEquals(native:cells("searches"), whole:cells("searches"))
+    lu.assertEquals(native:cells("cycles")[2][2], "-")
+    lu.assertStrContains(tostring(native), "blocks searched a malloc")
+    local c = heap.compare({ traces = { t }, allocators = { { "tree", limit = "4KiB" }, { "tree", limit = "8KiB" } },
+        machine = false })
+    lu.assertEquals({ c:cells()[2][2], c:cells()[3][2] }, { "-", "-" })
+    lu.assertStrContains(c:wrong()[1], "tree:limit=4KiB on list: wrong: ENOMEM")
+end
+
+-- Each row that `make docs` has written is what comes out today; that of `implicit`, which
+-- takes long, is that of an address-ordered list (heap_spec says why).
+function TestHeapComparison:testTheTableOfTheDocument()
+    if scale < 1 then lu.skip("takes long where everything is slow") end
+    local was, should = dofile(tree.root .. "/tools/heap_table.lua")(tree.root, { implicit = true })
+    local rows = {}
+    for row in was:match("<!%-%- peak.-<!%-%-"):gmatch("[^\n]*|[^\n]*") do
+        rows[#rows + 1] = row
+        local found = row:find("| `implicit` |", 1, true) or should:find(row .. "\n", 1, true)
+        lu.assertTrue(found ~= nil, "run make docs: " .. row)
+    end
+    lu.assertTrue(#rows > 10)
+    lu.assertEquals(was:match("\n| `implicit`( |[^\n]*)"), was:match("\n| `explicit:order=address`( |[^\n]*)"))
+end
+
 -- --- the command -----------------------------------------------------------------------------------
 
 TestHeapCompareCommand = {}
 
 local HOLES_TEXT = heap.trace(HOLES):text()
 
--- What is printed, on stderr, and the exit code. A.rep and b.rep hold `HOLES`.
+-- What is printed, on stderr, and the exit code. a.rep and b.rep hold `HOLES`.
 local function command(arguments)
     return tree.scratch(function(folder)
-        for _, name in ipairs({ "a", "b" }) do
-            local file = assert(io.open(("%s/%s.rep"):format(folder, name), "wb"))
-            file:write(HOLES_TEXT)
+        for name, text in pairs({ ["a.rep"] = HOLES_TEXT, ["b.rep"] = HOLES_TEXT, ["table.lua"] = "return {}" }) do
+            local file = assert(io.open(folder .. "/" .. name, "wb"))
+            file:write(text)
             file:close()
         end
         local pipe = assert(io.popen(("cd %s && %s heap %s 2>err"):format(folder, tree.quote(tree.vmem), arguments)))
@@ -289,6 +318,9 @@ function TestHeapCompareCommand:testAllByAll()
     for _, row in ipairs(heap.allocators()) do lu.assertStrContains(out, "\n  " .. row.name) end
     lu.assertStrContains(err, "1 of " .. 2 * #heap.allocators() .. ": implicit on a.rep")
     lu.assertEquals(err:sub(-4), "\r\27[K")
+    out, err, code = command("a.rep --native --quiet")
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "blocks searched a malloc\n  allocator")
     out, err, code = command("a.rep b.rep --preset x86-32 --json")
     lu.assertEquals({ code, err, #json.decode(out) }, { 0, "", 2 * #heap.allocators() })
 end
@@ -302,6 +334,23 @@ function TestHeapCompareCommand:testAt()
     lu.assertEquals(json.decode(out)[1].loss.op, 4)
 end
 
+-- One's own in Lua, which is its twin in C.
+function TestHeapCompareCommand:testAnAllocatorInLua()
+    local mine = tree.quote(tree.root .. "/examples/allocators/explicit.lua")
+    local out, err, code = command(("a.rep --preset x86-32 --why --against explicit --allocator %s"):format(mine))
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "lua-explicit and explicit do the same in all 7 operations of a.rep")
+    out, err, code = command(("a.rep --allocator %s:which=best --at 6"):format(mine))
+    lu.assertEquals({ code, err }, { 0, "" })
+    lu.assertStrContains(out, "  holes                  352     8.5 %")
+    out, err, code = command("a.rep --allocator none.lua")
+    lu.assertEquals({ code, out }, { 1, "" })
+    lu.assertStrContains(err, "none.lua")
+    out, err, code = command("a.rep --allocator table.lua")
+    lu.assertEquals({ code, out }, { 2, "" })
+    lu.assertStrContains(err, "table.lua returns no allocator")
+end
+
 -- Nothing is printed before what is wrong is found.
 function TestHeapCompareCommand:testWrongUse()
     for arguments, message in pairs({
@@ -312,6 +361,7 @@ function TestHeapCompareCommand:testWrongUse()
         ["a.rep --why"] = "--why needs --against",
         ["a.rep --at x"] = "--at is x, but takes the number of an operation, or peak",
         ["a.rep --at 8"] = "--at is 8, but a.rep has operations 1 to 7",
+        ["a.rep --native --at 1"] = "--native and --at do not go together",
         ["a.rep --at 1 --allocator tree --against bump"] = "--at and --against do not go together",
     }) do
         local out, err, code = command(arguments)

@@ -396,6 +396,22 @@ function TestHeapCosts:testTheyAreTheMachinesOwn()
     end
 end
 
+-- The headers of areas beside the heap: a page each, once.
+function TestHeapCosts:testPagesOfAreas()
+    local p, m = process()
+    local h = assert(heap.open(p, "dlmalloc", { threshold = 8192 }))
+    local before, size = h:stats().pages, h:size()
+    local a, b = h:malloc(20000), h:malloc(30000)
+    lu.assertTrue(h:size() >= size + 50000)
+    lu.assertEquals(h:stats().pages, before + 2)
+    lu.assertEquals(h:loss().bytes, h:size())
+    h:free(a)
+    h:free(b)
+    h:malloc(20000)
+    lu.assertEquals(h:stats().pages, before + 2)
+    m:close()
+end
+
 function TestHeapCosts:testPagesOfAMachineWithSmallOnes()
     local p, m = process({ preset = "csapp", paging = { page = 64 } })
     local h = assert(heap.open(p, "implicit", { word = 4, align = 8, chunk = 64, limit = "4KiB" }))

@@ -1,4 +1,5 @@
--- docs.lua: writes docs/reference.md from the tables in the code: `make docs`.
+-- docs.lua: writes docs/reference.md from the tables in the code, and the table of
+-- docs/heaps.md: `make docs`.
 --
 -- Options, counters, presets, generators and trace formats are rows in C; what
 -- is written here is only how they are laid out.
@@ -193,3 +194,10 @@ end
 local file = assert(io.open(arg[1] or "docs/reference.md", "w"))
 assert(file:write(table.concat(out, "\n"), "\n"))
 assert(file:close())
+
+if not arg[1] then
+  local _, document = dofile "tools/heap_table.lua" "."
+  file = assert(io.open("docs/heaps.md", "w"))
+  assert(file:write(document))
+  assert(file:close())
+end

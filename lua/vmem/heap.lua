@@ -210,7 +210,8 @@ function heap.diverge(t) return diverge.new(heap, machine.new, t) end
 ---   traces      paths of .rep files, or traces
 ---   allocators  names, or { name, option = value, ... }; nothing: all there are
 ---   progress    called before each run: its number, how many there are, trace, allocator
----   machine, every   as heap.run has them
+---   machine, every   as heap.run has them; machine = false: over host memory, unchecked and
+---               fast, which gives utilization and searches, but no cycles, faults and pages
 ---@param t table
 ---@return vmem.heap.Comparison? comparison nil, message, code: no such trace
 ---@return string? message

@@ -65,6 +65,9 @@ function Heap:lists() end
 ---@return string # of the allocator
 function Heap:name() end
 
+---@return integer # bytes of the heap, areas beside it included
+function Heap:size() end
+
 ---Walk the heap's invariants, without an access.
 ---@return boolean ok
 ---@return string? what # is wrong

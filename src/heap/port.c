@@ -42,6 +42,7 @@ void port_close(heap_port *t)
         host_free(&t->host, t->native[i], PORT_PAGE);
     host_free(&t->host, t->native, t->room * sizeof *t->native);
     host_free(&t->host, t->touched, t->pages);
+    keymap_free(&t->beside, &t->host);
     t->native = NULL;
     t->touched = NULL;
     t->room = 0;
@@ -70,16 +71,35 @@ static vm_status port_reserve_pages(heap_port *t, uint64_t top)
     return VM_OK;
 }
 
+/* As many pages of areas more. */
+static vm_status port_reserve_beside(heap_port *t, uint64_t pages)
+{
+    const uint64_t want = t->beside.count + pages, most = UINT32_MAX / 2,
+                   room = want > t->beside.nodes && want < 2 * (uint64_t)t->beside.nodes
+                              ? 2 * (uint64_t)t->beside.nodes
+                              : want;
+    return keymap_reserve(&t->beside, &t->host, (uint32_t)(room < most ? room : most), &t->refused);
+}
+
+static VM_NOINLINE void port_touch_beside(heap_port *t, uint64_t a)
+{
+    const uint64_t page = a >> t->page_bits;
+    if (t->beside.count < t->beside.nodes && keymap_find(&t->beside, page) == KEYMAP_NONE)
+        keymap_put(&t->beside, page, t->beside.count);
+}
+
 static void port_touch(heap_port *t, uint64_t a)
 {
     const size_t i = port_page(t, a);
     if (VM_LIKELY(i < t->pages))
         t->touched[i] = 1;
+    else
+        port_touch_beside(t, a);
 }
 
 uint64_t port_touched(const heap_port *t)
 {
-    uint64_t n = 0;
+    uint64_t n = t->beside.count;
     for (size_t i = 0; i < t->pages; i++)
         n += t->touched[i];
     return n;
@@ -241,7 +261,9 @@ uint64_t port_map(heap_port *t, uint64_t n, uint64_t *size)
             s = vm_fail_nomem(&t->refused, "an area of a heap");
     } else if (s == VM_OK) {
         map_request r = {.length = own.size, .prot = PROT_R | PROT_W};
-        s = space_map(&t->m->kernel, t->p->space, &r, &own.start, &t->refused);
+        s = port_reserve_beside(t, own.size >> t->page_bits);
+        if (s == VM_OK)
+            s = space_map(&t->m->kernel, t->p->space, &r, &own.start, &t->refused);
     }
     if (!port_did(t, s))
         return 0;

@@ -29,6 +29,7 @@
 #define VM_HEAP_PORT_H
 
 #include "../machine_front.h"
+#include "../policy/keymap.h"
 
 #define PORT_NATIVE UINT64_C(0x100000)
 #define PORT_PAGE   UINT64_C(4096) /* native */
@@ -60,10 +61,11 @@ typedef struct heap_port {
     vm_error error;
     vm_error refused; /* why it did not grow, last */
     uint64_t loads, stores, grows;
-    /* An instrument, over a machine: 1 for each page of the heap that was touched; the
-     * first is that of base. */
+    /* An instrument, over a machine: 1 for each page of the range that was touched; the
+     * first is that of base. Those of areas are kept by number, for good. */
     uint8_t *touched;
     size_t pages; /* that `touched` has room for */
+    keymap beside;
     unsigned page_bits;
 } heap_port;
 
@@ -93,7 +95,7 @@ VM_INLINE uint64_t port_size(const heap_port *t) { return t->top - t->base + t->
 /* Are [a, a + n) all in the heap, and in one piece? */
 bool port_holds(const heap_port *t, uint64_t a, uint64_t n);
 
-/* Pages of the heap that loads and stores have touched. */
+/* Pages of the heap, areas included, that loads and stores have touched. */
 uint64_t port_touched(const heap_port *t);
 
 void port_enter(heap_port *t);

@@ -236,6 +236,13 @@ static int heap_lists_(lua_State *L)
     return heap_told(L, box, 1);
 }
 
+/* h:size() -> bytes of the heap, areas beside it included */
+static int heap_size_(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)port_size(&heap_check_open(L)->h->port));
+    return 1;
+}
+
 /* h:name() -> of its allocator */
 static int heap_name_(lua_State *L)
 {
@@ -245,12 +252,9 @@ static int heap_name_(lua_State *L)
 
 void lua_add_heap_looks(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"blocks", heap_blocks_},
-                                       {"check", heap_check_},
-                                       {"_stats", heap_stats_},
-                                       {"_loss", heap_loss_},
-                                       {"lists", heap_lists_},
-                                       {"name", heap_name_},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"blocks", heap_blocks_}, {"check", heap_check_},
+                                       {"_stats", heap_stats_},  {"_loss", heap_loss_},
+                                       {"lists", heap_lists_},   {"name", heap_name_},
+                                       {"size", heap_size_},     {NULL, NULL}};
     luaL_setfuncs(L, methods, 0);
 }

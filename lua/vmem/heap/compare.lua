@@ -12,14 +12,15 @@ local compare = {}
 ---@field allocators string[] # with their options, as rows
 ---@field traces string[] # names, as columns
 ---@field results table<string, table<string, vmem.heap.Result>> # by allocator, then trace
+---@field native boolean # over host memory: no cycles, faults and pages
 local Comparison = {}
 Comparison.__index = Comparison
 
 -- What a table can be of: a title, and a cell of a result.
 local figures = {
   utilization = { "peak utilization in percent", function(r) return 100 * r.utilization end, "%.1f" },
-  cycles = { "cycles a call", function(r) return r.stats.cycles_per_call end, "%.1f" },
-  faults = { "page faults", function(r) return r.stats.faults end, "%d" },
+  cycles = { "cycles a call", function(r) return r.stats.pages and r.stats.cycles_per_call end, "%.1f" },
+  faults = { "page faults", function(r) return r.stats.pages and r.stats.faults end, "%d" },
   searches = { "blocks searched a malloc", function(r) return r.stats.searches_per_malloc end, "%.2f" },
   pages = { "pages touched by the allocator", function(r) return r.stats.pages end, "%d" },
   rate = { "operations a second on this host", function(r) return r.rate end, "%.0f" },
@@ -48,8 +49,9 @@ function Comparison:cells(figure)
     local row, sum, n = { a }, 0, 0
     for _, name in ipairs(self.traces) do
       local r = self.results[a][name]
-      row[#row + 1] = r.valid and f[3]:format(f[2](r)) or "-"
-      if r.valid then sum, n = sum + f[2](r), n + 1 end
+      local x = r.valid and f[2](r)
+      row[#row + 1] = x and f[3]:format(x) or "-"
+      if x then sum, n = sum + x, n + 1 end
     end
     if #self.traces > 1 then row[#row + 1] = n == #self.traces and (f[3]:gsub("d", ".0f")):format(sum / n) or "-" end
     rows[#rows + 1] = row
@@ -95,14 +97,20 @@ function Comparison:wrong()
   for _, a in ipairs(self.allocators) do
     for _, name in ipairs(self.traces) do
       local r = self.results[a][name]
-      if not r.valid then out[#out + 1] = ("%s on %s: wrong at operation %d: %s"):format(a, name, r.op, r.error) end
+      if not r.valid then
+        out[#out + 1] = ("%s on %s: wrong%s: %s"):format(a, name,
+          self.native and "" or " at operation " .. r.op, r.error)
+      end
     end
   end
   return out
 end
 
 function Comparison:__tostring()
-  local parts = { self:table "utilization", self:table "cycles", self:table "faults" }
+  local parts = {}
+  for i, figure in ipairs(self.native and { "utilization", "searches" } or { "utilization", "cycles", "faults" }) do
+    parts[i] = self:table(figure)
+  end
   local wrong = self:wrong()
   if #wrong > 0 then parts[#parts + 1] = table.concat(wrong, "\n") end
   return table.concat(parts, "\n\n")
@@ -110,6 +118,23 @@ end
 
 local rows = { { "traces", "list" }, { "allocators", "list" }, { "machine", "any", subject.MACHINE },
   { "every", "count" }, { "progress", "callable", function() end } }
+
+-- Over host memory, unchecked: what can be known without a machine.
+local function run_native(heap, trace, allocator)
+  local what, options = subject.allocator { allocator = allocator }
+  local r = { allocator = subject.name(what), trace = trace.name, ops = #trace, peak = trace.peak, index = 0.0 }
+  local h, why = heap.native(what, options)
+  local held <close> = h
+  local packed, ids = trace:packed()
+  local start = os.clock()
+  local done, bad
+  if held then done, bad = held:_replay(packed, ids) end
+  r.valid, r.error = done == true, why or bad
+  r.stats = held and held:stats()
+  r.rate = #trace / math.max(os.clock() - start, 1e-9)
+  r.utilization = r.valid and r.stats.utilization_peak or 0.0
+  return r
+end
 
 ---@param heap table the module that opens heaps
 ---@param vmem_machine fun(t: table): vmem.Machine
@@ -120,7 +145,7 @@ local rows = { { "traces", "list" }, { "allocators", "list" }, { "machine", "any
 function compare.new(heap, vmem_machine, t)
   local o = take("heap.compare", t, rows)
   if not o.traces then error("heap.compare: traces are missing: a list of paths of .rep files, or of traces", 2) end
-  local c = { allocators = {}, traces = {}, results = {} }
+  local c = { allocators = {}, traces = {}, results = {}, native = o.machine == false }
   local traces, allocators = {}, o.allocators
   if not allocators then
     allocators = {}
@@ -136,8 +161,8 @@ function compare.new(heap, vmem_machine, t)
     c.allocators[i], c.results[label] = label, {}
     for k, trace in ipairs(traces) do
       o.progress((i - 1) * #traces + k, #allocators * #traces, trace.name, label)
-      c.results[label][trace.name] = driver.run(heap, vmem_machine,
-        { trace = trace, allocator = v, machine = o.machine, every = o.every })
+      c.results[label][trace.name] = c.native and run_native(heap, trace, v)
+        or driver.run(heap, vmem_machine, { trace = trace, allocator = v, machine = o.machine, every = o.every })
     end
   end
   return setmetatable(c, Comparison)

@@ -45,12 +45,11 @@ end
 
 -- One operation: where its block is, from the first one on, and how much the heap grew.
 local function advance(s)
-  local first, stop = s.heap:range()
+  local bytes = s.heap:size()
   local a, message, code = s:step()
   if message and code ~= "ENOMEM" then error(message, 0) end
-  local from, now = s.heap:range()
   s.origin = s.origin or origin(s.heap)
-  return a and a - s.origin, (now - from) - (stop - first), message
+  return a and a - s.origin, s.heap:size() - bytes, message
 end
 
 local function parted(a, b, grown_a, grown_b) return a ~= b or (grown_a > 0) ~= (grown_b > 0) end

@@ -18,7 +18,7 @@ View.__index = View
 ---@param h vmem.Heap
 ---@return vmem.heap.View
 function view.new(h)
-  local v = { allocator = h:name(), first = h:range(), bytes = h:stats().bytes, blocks = h:blocks(), lists = h:lists() }
+  local v = { allocator = h:name(), first = h:range(), bytes = h:size(), blocks = h:blocks(), lists = h:lists() }
   local at = {}
   for _, b in ipairs(v.blocks) do
     if not b.allocated then at[b.address] = b end
