@@ -45,6 +45,7 @@ void port_close(heap_port *t)
     t->native = NULL;
     t->touched = NULL;
     t->room = 0;
+    t->span = 0;
     if (t->source == PORT_MMAP && t->base && t->m && t->p->space)
         space_unmap(&t->m->kernel, t->p->space, t->base,
                     align_up(t->limit, kernel_page(&t->m->kernel)), NULL);
@@ -143,6 +144,7 @@ uint64_t port_grow(heap_port *t, uint64_t n)
     if (!port_did(t, s))
         return 0;
     t->top += n;
+    t->span = t->m ? 0 : t->top - t->base;
     t->grows++;
     return old;
 }
@@ -389,10 +391,38 @@ void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
     port_native(t, a, b, n, true);
 }
 
+uint64_t port_get_short(heap_port *t, uint64_t a) { return port_get(t, a, 4); }
+void port_put_short(heap_port *t, uint64_t a, uint64_t x) { port_put(t, a, x, 4); }
+
+/* Natively a part that is in one page here and there moves at once. */
+static uint64_t port_copy_part(heap_port *t, uint64_t to, uint64_t from, uint64_t n)
+{
+    uint8_t *out = port_at(t, to, 8), *in = port_at(t, from, 8);
+    const uint64_t left = PORT_PAGE - (to - t->base) % PORT_PAGE,
+                   right = PORT_PAGE - (from - t->base) % PORT_PAGE;
+    n = n < left ? n : left;
+    n = n < right ? n : right;
+    n = align_down(n, 8);
+    if (!in || !out || n > t->top - to || n > t->top - from)
+        return 0;
+    memmove(out, in, (size_t)n);
+    t->loads += n / 8;
+    t->stores += n / 8;
+    return n;
+}
+
 void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n)
 {
-    for (; n >= 8 && t->status == VM_OK; n -= 8, to += 8, from += 8)
-        port_put(t, to, port_get(t, from, 8), 8);
+    while (n >= 8 && t->status == VM_OK) {
+        uint64_t part = t->span ? port_copy_part(t, to, from, n) : 0;
+        if (!part) {
+            port_put(t, to, port_get(t, from, 8), 8);
+            part = 8;
+        }
+        n -= part;
+        to += part;
+        from += part;
+    }
     if (n >= 4)
         port_put(t, to, port_get(t, from, 4), 4);
 }
