@@ -71,6 +71,7 @@ static vm_status port_reserve_pages(heap_port *t, uint64_t top)
     return VM_OK;
 }
 
+/* Here a window knows no page that this did not see. */
 static void port_touch(heap_port *t, uint64_t a)
 {
     const size_t i = port_page(t, a);
@@ -329,8 +330,8 @@ static void port_native(heap_port *t, uint64_t a, uint8_t *b, unsigned n, bool w
     }
 }
 
-/* The far way over a machine, after which the window is opened anew. */
-static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
+/* The near and the far way over a machine, which opens the window anew. */
+static VM_NOINLINE uint64_t port_load_near(heap_port *t, uint64_t a, unsigned n)
 {
     machine *m = t->m;
     uint8_t b[8] = {0};
@@ -342,6 +343,9 @@ static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
     }
     if (!t->quiet)
         port_touch(t, a);
+    const uint8_t *at = machine_near(m, a, n, false);
+    if (at)
+        return dram_load(at, n);
     t->status = machine_read(m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
     if (t->entered)
         machine_window_open(m, t->p);
@@ -350,23 +354,25 @@ static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
 
 uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
 {
-    uint8_t b[8] = {0};
     if (VM_UNLIKELY(t->status != VM_OK))
         return 0;
-    if (t->m) {
+    if (VM_LIKELY(t->m != NULL)) {
         const uint8_t *at = machine_front(t->m, a, n, false);
-        if (VM_UNLIKELY(!at))
-            return port_load_far(t, a, n);
-        port_touch(t, a);
-        return dram_load(at, n);
+        return VM_LIKELY(at != NULL) ? dram_load(at, n) : port_load_near(t, a, n);
     }
+    uint8_t b[8] = {0};
     port_native(t, a, b, n, false);
     return dram_load(b, n);
 }
 
-static VM_NOINLINE void port_store_far(heap_port *t, uint64_t a, uint64_t x, unsigned n)
+static VM_NOINLINE void port_store_near(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
-    uint8_t b[8];
+    uint8_t b[8], *at = machine_near(t->m, a, n, true);
+    port_touch(t, a);
+    if (at) {
+        dram_store(at, n, x);
+        return;
+    }
     dram_store(b, n, x);
     t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
     if (t->entered)
@@ -375,18 +381,17 @@ static VM_NOINLINE void port_store_far(heap_port *t, uint64_t a, uint64_t x, uns
 
 void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
-    uint8_t b[8];
     if (VM_UNLIKELY(t->status != VM_OK))
         return;
-    if (t->m) {
+    if (VM_LIKELY(t->m != NULL)) {
         uint8_t *at = machine_front(t->m, a, n, true);
-        port_touch(t, a);
         if (VM_LIKELY(at != NULL))
             dram_store(at, n, x);
         else
-            port_store_far(t, a, x, n);
+            port_store_near(t, a, x, n);
         return;
     }
+    uint8_t b[8];
     dram_store(b, n, x);
     port_native(t, a, b, n, true);
 }
