@@ -266,8 +266,12 @@ void machine_window_init(machine *m)
     w->second = u->chain_count[0] == 2 && u->chain[0][1]->ordered ? u->chain[0][1] : NULL;
     w->page_mask = t->set_mask < WINDOW_PAGES ? t->set_mask : WINDOW_PAGES - 1;
     w->page_bits = u->g.page_bits;
+    w->in_page = (uint32_t)low_mask(w->page_bits);
     w->cache = c;
+    w->counts[0] = c ? &c->n.refs[0][TRAFFIC_DATA] : &m->hw.memory.reads[TRAFFIC_DATA];
+    w->counts[1] = c ? &c->n.refs[1][TRAFFIC_DATA] : &m->hw.memory.writes;
     if (c) {
+        w->tags = c->packed;
         w->tag_mask = c->set_mask;
         w->tag_shift = c->stride_bits;
         w->line_bits = c->line_bits;
@@ -363,7 +367,7 @@ uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write)
     if (c)
         cache_access_simple(c, pa >> c->line_bits, write, TRAFFIC_DATA);
     else
-        machine_cache(m, pa, n, kind);
+        ++*w->counts[write];
     m->n.loads += !write;
     m->n.stores += write;
     return block + (pa & (DRAM_BLOCK - 1));

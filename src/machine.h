@@ -57,15 +57,18 @@ typedef struct window_page {
 } window_page;
 
 typedef struct machine_window {
+    uint64_t opened; /* how often */
+    unsigned page_bits, line_bits;
+    uint32_t page_mask, in_page; /* of places in `pages`; of the offset in a page */
+    uint32_t tag_mask, tag_shift;
+    uint32_t *tags;      /* the first cache's; NULL: there is none */
+    uint64_t *counts[2]; /* of loads, of stores: that the first cache, or memory, is asked */
+    tlb *first, *second; /* second: NULL, or the last level of two */
+    cache *cache;
+    uint64_t limit; /* of addresses; 0: the window is closed */
+    uint64_t asid_tag;
     bool apt;   /* constant: this machine has short ways */
     bool exact; /* the policy of frames must be told */
-    unsigned page_bits, line_bits;
-    uint32_t page_mask, tag_mask, tag_shift;
-    uint64_t limit;  /* of addresses; 0: the window is closed */
-    uint64_t opened; /* how often */
-    uint64_t asid_tag;
-    tlb *first, *second; /* second: NULL, or the last level of two */
-    cache *cache;        /* NULL: there is none, each access is one of memory */
     window_page pages[WINDOW_PAGES];
 } machine_window;
 

@@ -38,12 +38,8 @@ VM_INLINE void machine_window_open(machine *m, const process *p)
     w->exact = m->kernel.pol->cls->exact;
 }
 
-/* The near way, and what it finds goes into the window. */
-uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write);
-
-/* A load or store of n bytes, 8 at most, aligned to n, the front way or the near one:
- * counted, and where its bytes are on the host. NULL: nothing was done, it is for the
- * far way. */
+/* A load or store of n bytes, 8 at most, aligned to n, the front way: counted, and where
+ * its bytes are on the host. NULL: nothing was done, it may be near. */
 VM_INLINE uint8_t *machine_front(machine *m, uint64_t va, uint32_t n, bool write)
 {
     const machine_window *w = &m->window;
@@ -51,24 +47,27 @@ VM_INLINE uint8_t *machine_front(machine *m, uint64_t va, uint32_t n, bool write
     const window_page *page = &w->pages[(uint32_t)vpn & w->page_mask];
     if (VM_UNLIKELY((page->vpn ^ vpn) | (page->opened ^ w->opened) | (va & (n - 1)) |
                     (write & ~page->write)))
-        return machine_near(m, va, n, write);
-    const uint32_t in = (uint32_t)(va & low_mask(w->page_bits));
-    cache *c = w->cache;
-    if (VM_LIKELY(c != NULL)) {
+        return NULL;
+    const uint32_t in = (uint32_t)va & w->in_page;
+    if (VM_LIKELY(w->tags != NULL)) {
         const uint32_t line = page->line + (in >> w->line_bits);
-        uint32_t *front = c->packed + ((size_t)(line & w->tag_mask) << w->tag_shift);
+        uint32_t *front = w->tags + ((size_t)(line & w->tag_mask) << w->tag_shift);
         if ((*front | 1) != (line << 1 | 1))
-            return machine_near(m, va, n, write);
-        *front |= write;
-        c->n.refs[write][TRAFFIC_DATA]++;
-    } else {
-        m->hw.memory.writes += write;
-        m->hw.memory.reads[TRAFFIC_DATA] += !write;
+            return NULL;
+        if (write)
+            *front = line << 1 | 1;
     }
+    ++*w->counts[write];
     w->first->n.lookups++;
-    m->n.loads += !write;
-    m->n.stores += write;
+    if (write)
+        m->n.stores++;
+    else
+        m->n.loads++;
     return page->bytes + in;
 }
+
+/* The same the front way or the near one, and the front knows the page then. NULL: nothing
+ * was done, it is for the far way. */
+uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write);
 
 #endif

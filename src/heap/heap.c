@@ -150,7 +150,9 @@ vm_status heap_ready(heap *h, heap_meter *at, vm_error *e)
     if (h->port.status != VM_OK)
         return vm_fail(e, VM_INVALID, "the heap can't be used: an earlier call failed midway (%s)",
                        h->port.error.text);
-    vm_status s = ledger_reserve(&h->live, &h->host, e);
+    vm_status s = VM_OK;
+    if (VM_UNLIKELY(!ledger_has_room(&h->live)))
+        s = ledger_reserve(&h->live, &h->host, e);
     if (s == VM_OK && h->port.m && !h->batch) {
         at->clock = machine_clock(h->port.m);
         at->faults = h->port.m->kernel.n.faults;

@@ -211,11 +211,14 @@ bool heap_says(heap_wrong *w, uint64_t addr, const char *fmt, ...) VM_PRINTF(3, 
 
 VM_INLINE uint64_t heap_get(heap *h, uint64_t a)
 {
-    return port_get(&h->port, a, (unsigned)h->cfg.word);
+    return VM_LIKELY(h->cfg.word == 8) ? port_get(&h->port, a, 8) : port_get_short(&h->port, a);
 }
 VM_INLINE void heap_put(heap *h, uint64_t a, uint64_t x)
 {
-    port_put(&h->port, a, x, (unsigned)h->cfg.word);
+    if (VM_LIKELY(h->cfg.word == 8))
+        port_put(&h->port, a, x, 8);
+    else
+        port_put_short(&h->port, a, x);
 }
 /* Links are kept as distances from the heap's start, so that a word of 4 bytes can
  * hold them wherever the heap is. */

@@ -32,7 +32,9 @@ typedef struct ledger {
 /* For addresses that are multiples of `align`, a power of two. */
 vm_status ledger_init(ledger *l, const vm_host *host, uint64_t align, vm_error *e);
 void ledger_free(ledger *l, const vm_host *host);
-/* ledger_enter will succeed, whatever the address. Errors: VM_NOMEM. */
+/* ledger_enter will succeed, whatever the address, when there is room. */
+VM_INLINE bool ledger_has_room(const ledger *l) { return l->spare && l->used < l->room; }
+/* Errors: VM_NOMEM. */
 vm_status ledger_reserve(ledger *l, const vm_host *host, vm_error *e);
 /* The leaf of a page that is not near; NULL: no block of it was ever live. */
 uint64_t *ledger_far(ledger *l, uint64_t page);

@@ -46,6 +46,7 @@ void port_close(heap_port *t)
     t->native = NULL;
     t->touched = NULL;
     t->room = 0;
+    t->span = 0;
     if (t->source == PORT_MMAP && t->base && t->m && t->p->space)
         space_unmap(&t->m->kernel, t->p->space, t->base,
                     align_up(t->limit, kernel_page(&t->m->kernel)), NULL);
@@ -88,6 +89,7 @@ static VM_NOINLINE void port_touch_beside(heap_port *t, uint64_t a)
         keymap_put(&t->beside, page, t->beside.count);
 }
 
+/* Here a window knows no page that this did not see. */
 static void port_touch(heap_port *t, uint64_t a)
 {
     const size_t i = port_page(t, a);
@@ -163,6 +165,7 @@ uint64_t port_grow(heap_port *t, uint64_t n)
     if (!port_did(t, s))
         return 0;
     t->top += n;
+    t->span = t->m ? 0 : t->top - t->base;
     t->grows++;
     return old;
 }
@@ -349,8 +352,8 @@ static void port_native(heap_port *t, uint64_t a, uint8_t *b, unsigned n, bool w
     }
 }
 
-/* The far way over a machine, after which the window is opened anew. */
-static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
+/* The near and the far way over a machine, which opens the window anew. */
+static VM_NOINLINE uint64_t port_load_near(heap_port *t, uint64_t a, unsigned n)
 {
     machine *m = t->m;
     uint8_t b[8] = {0};
@@ -362,6 +365,9 @@ static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
     }
     if (!t->quiet)
         port_touch(t, a);
+    const uint8_t *at = machine_near(m, a, n, false);
+    if (at)
+        return dram_load(at, n);
     t->status = machine_read(m, t->p, a, b, n, ACCESS_LOAD, &t->info, &t->error);
     if (t->entered)
         machine_window_open(m, t->p);
@@ -370,23 +376,25 @@ static VM_NOINLINE uint64_t port_load_far(heap_port *t, uint64_t a, unsigned n)
 
 uint64_t port_load(heap_port *t, uint64_t a, unsigned n)
 {
-    uint8_t b[8] = {0};
     if (VM_UNLIKELY(t->status != VM_OK))
         return 0;
-    if (t->m) {
+    if (VM_LIKELY(t->m != NULL)) {
         const uint8_t *at = machine_front(t->m, a, n, false);
-        if (VM_UNLIKELY(!at))
-            return port_load_far(t, a, n);
-        port_touch(t, a);
-        return dram_load(at, n);
+        return VM_LIKELY(at != NULL) ? dram_load(at, n) : port_load_near(t, a, n);
     }
+    uint8_t b[8] = {0};
     port_native(t, a, b, n, false);
     return dram_load(b, n);
 }
 
-static VM_NOINLINE void port_store_far(heap_port *t, uint64_t a, uint64_t x, unsigned n)
+static VM_NOINLINE void port_store_near(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
-    uint8_t b[8];
+    uint8_t b[8], *at = machine_near(t->m, a, n, true);
+    port_touch(t, a);
+    if (at) {
+        dram_store(at, n, x);
+        return;
+    }
     dram_store(b, n, x);
     t->status = machine_write(t->m, t->p, a, b, n, &t->info, &t->error);
     if (t->entered)
@@ -395,26 +403,53 @@ static VM_NOINLINE void port_store_far(heap_port *t, uint64_t a, uint64_t x, uns
 
 void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n)
 {
-    uint8_t b[8];
     if (VM_UNLIKELY(t->status != VM_OK))
         return;
-    if (t->m) {
+    if (VM_LIKELY(t->m != NULL)) {
         uint8_t *at = machine_front(t->m, a, n, true);
-        port_touch(t, a);
         if (VM_LIKELY(at != NULL))
             dram_store(at, n, x);
         else
-            port_store_far(t, a, x, n);
+            port_store_near(t, a, x, n);
         return;
     }
+    uint8_t b[8];
     dram_store(b, n, x);
     port_native(t, a, b, n, true);
 }
 
+uint64_t port_get_short(heap_port *t, uint64_t a) { return port_get(t, a, 4); }
+void port_put_short(heap_port *t, uint64_t a, uint64_t x) { port_put(t, a, x, 4); }
+
+/* Natively a part that is in one page here and there moves at once. */
+static uint64_t port_copy_part(heap_port *t, uint64_t to, uint64_t from, uint64_t n)
+{
+    uint8_t *out = port_at(t, to, 8), *in = port_at(t, from, 8);
+    const uint64_t left = PORT_PAGE - (to - t->base) % PORT_PAGE,
+                   right = PORT_PAGE - (from - t->base) % PORT_PAGE;
+    n = n < left ? n : left;
+    n = n < right ? n : right;
+    n = align_down(n, 8);
+    if (!in || !out || n > t->top - to || n > t->top - from)
+        return 0;
+    memmove(out, in, (size_t)n);
+    t->loads += n / 8;
+    t->stores += n / 8;
+    return n;
+}
+
 void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n)
 {
-    for (; n >= 8 && t->status == VM_OK; n -= 8, to += 8, from += 8)
-        port_put(t, to, port_get(t, from, 8), 8);
+    while (n >= 8 && t->status == VM_OK) {
+        uint64_t part = t->span ? port_copy_part(t, to, from, n) : 0;
+        if (!part) {
+            port_put(t, to, port_get(t, from, 8), 8);
+            part = 8;
+        }
+        n -= part;
+        to += part;
+        from += part;
+    }
     if (n >= 4)
         port_put(t, to, port_get(t, from, 4), 4);
 }

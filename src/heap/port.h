@@ -48,6 +48,7 @@ typedef struct heap_port {
     vm_host host;
     uint8_t **native; /* the heap's pages, from base on; NULL: never touched */
     size_t room;      /* for so many of them */
+    uint64_t span;    /* native: top - base; else 0 */
     port_source source;
     uint64_t base, top;
     uint64_t limit;   /* bytes of the heap, at most */
@@ -108,11 +109,11 @@ void port_store(heap_port *t, uint64_t a, uint64_t x, unsigned n);
 /* Native: where a number is; NULL: not in one page that is there, or there is a machine. */
 VM_INLINE uint8_t *port_at(const heap_port *t, uint64_t a, unsigned n)
 {
-    const uint64_t at = a - t->base, in = at & (PORT_PAGE - 1);
-    if (VM_UNLIKELY(!t->native || at >= t->top - t->base || in > PORT_PAGE - n))
+    const uint64_t at = a - t->base, in = at % PORT_PAGE;
+    if (VM_UNLIKELY(at >= t->span || in > PORT_PAGE - n))
         return NULL;
     uint8_t *page = t->native[at / PORT_PAGE];
-    return page ? page + in : NULL;
+    return VM_LIKELY(page != NULL) ? page + in : NULL;
 }
 
 /* One number of n bytes (4 or 8), little-endian. */
@@ -132,6 +133,10 @@ VM_INLINE void port_put(heap_port *t, uint64_t a, uint64_t x, unsigned n)
     else
         port_store(t, a, x, n);
 }
+
+/* The same of 4 bytes, not in line. */
+uint64_t port_get_short(heap_port *t, uint64_t a);
+void port_put_short(heap_port *t, uint64_t a, uint64_t x);
 
 /* n bytes, multiples of 4 as all addresses: copied upwards, or made zero, by words of 8. */
 void port_copy(heap_port *t, uint64_t to, uint64_t from, uint64_t n);

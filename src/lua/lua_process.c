@@ -115,7 +115,7 @@ static uint64_t load_number(lua_State *L, machine *m, process *p, uint64_t va, u
     const uint8_t *at = NULL;
     if (kind == ACCESS_LOAD && n >= 4) {
         machine_window_open(m, p);
-        at = machine_front(m, va, n, false);
+        at = machine_near(m, va, n, false);
         machine_window_close(m);
     }
     if (at)
@@ -134,7 +134,7 @@ static void store_number(lua_State *L, machine *m, process *p, uint64_t va, uint
     fault_info info;
     vm_error e;
     machine_window_open(m, p);
-    uint8_t *at = machine_front(m, va, n, true), *to = at ? at : b;
+    uint8_t *at = machine_near(m, va, n, true), *to = at ? at : b;
     machine_window_close(m);
     for (unsigned i = 0; i < n; i++)
         to[i] = (uint8_t)(x >> 8 * i);
