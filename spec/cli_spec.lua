@@ -584,7 +584,7 @@ local function blocks(document, language)
 end
 
 function TestDocuments:testLua()
-    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md" }) do
+    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/studies.md", "docs/allocators.md" }) do
         for _, block in ipairs(blocks(document, "lua")) do
             local path = write("block.lua", block)
             local out, err, code = shell(("%s %s %s"):format(ENVIRONMENT, tree.quote(tree.lua), tree.quote(path)))

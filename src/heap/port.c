@@ -30,11 +30,12 @@ vm_status port_open(heap_port *t, vm_error *e)
 
 void port_close(heap_port *t)
 {
-    for (size_t i = 0; i < t->area_count; i++)
-        if (t->areas[i].bytes)
-            host_free(&t->host, t->areas[i].bytes, (size_t)t->areas[i].size);
-        else if (t->m && t->p->space)
-            space_unmap(&t->m->kernel, t->p->space, t->areas[i].start, t->areas[i].size, NULL);
+    for (size_t i = 0; i < t->area_count; i++) {
+        const port_area *own = &t->areas[i];
+        host_free(&t->host, own->bytes, own->room);
+        if (t->m && t->p->space)
+            space_unmap(&t->m->kernel, t->p->space, own->start, own->size, NULL);
+    }
     host_free(&t->host, t->areas, t->area_room * sizeof *t->areas);
     t->areas = NULL;
     t->area_count = t->area_room = 0;
@@ -70,18 +71,34 @@ static vm_status port_reserve_pages(heap_port *t, uint64_t top)
     return VM_OK;
 }
 
+static VM_NOINLINE void port_touch_area(heap_port *t, uint64_t a)
+{
+    const port_area *own = port_area_of(t, a);
+    if (own)
+        own->bytes[(a - own->start) >> t->page_bits] = 1;
+}
+
 static void port_touch(heap_port *t, uint64_t a)
 {
-    const size_t i = port_page(t, a);
-    if (VM_LIKELY(i < t->pages))
-        t->touched[i] = 1;
+    if (VM_LIKELY(a - t->base < t->top - t->base))
+        t->touched[port_page(t, a)] = 1;
+    else
+        port_touch_area(t, a);
+}
+
+static uint64_t port_sum(const uint8_t *touched, size_t pages)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < pages; i++)
+        n += touched[i];
+    return n;
 }
 
 uint64_t port_touched(const heap_port *t)
 {
-    uint64_t n = 0;
-    for (size_t i = 0; i < t->pages; i++)
-        n += t->touched[i];
+    uint64_t n = port_sum(t->touched, t->pages) + t->gone;
+    for (size_t i = 0; t->m && i < t->area_count; i++)
+        n += port_sum(t->areas[i].bytes, t->areas[i].room);
     return n;
 }
 
@@ -234,17 +251,19 @@ uint64_t port_map(heap_port *t, uint64_t n, uint64_t *size)
     if (!host_grow(&t->host, &areas, &t->area_room, t->area_count + 1, sizeof own))
         s = vm_fail_nomem(&t->refused, "a heap's areas");
     t->areas = areas;
-    if (s == VM_OK && t->source == PORT_HOST) {
-        own.start = port_native_place(t, own.size);
-        own.bytes = host_zalloc(&t->host, (size_t)own.size);
-        if (!own.bytes)
-            s = vm_fail_nomem(&t->refused, "an area of a heap");
-    } else if (s == VM_OK) {
+    own.room = (size_t)(t->m ? own.size >> t->page_bits : own.size);
+    if (s == VM_OK && !(own.bytes = host_zalloc(&t->host, own.room)))
+        s = vm_fail_nomem(&t->refused, "an area of a heap");
+    if (s == VM_OK && t->m) {
         map_request r = {.length = own.size, .prot = PROT_R | PROT_W};
         s = space_map(&t->m->kernel, t->p->space, &r, &own.start, &t->refused);
+    } else if (s == VM_OK) {
+        own.start = port_native_place(t, own.size);
     }
-    if (!port_did(t, s))
+    if (!port_did(t, s)) {
+        host_free(&t->host, own.bytes, own.room);
         return 0;
+    }
     size_t at = port_areas_to(t, own.start);
     memmove(t->areas + at + 1, t->areas + at, (t->area_count - at) * sizeof own);
     t->areas[at] = own;
@@ -273,7 +292,9 @@ void port_unmap(heap_port *t, uint64_t a, uint64_t size)
         t->error = t->refused;
         return;
     }
-    host_free(&t->host, own->bytes, (size_t)size);
+    if (t->m)
+        t->gone += port_sum(own->bytes, own->room);
+    host_free(&t->host, own->bytes, own->room);
     t->area_count--;
     memmove(t->areas + i - 1, t->areas + i, (t->area_count - (i - 1)) * sizeof *own);
     t->outside -= size;
@@ -302,7 +323,7 @@ static void port_native(heap_port *t, uint64_t a, uint8_t *b, unsigned n, bool w
 {
     const port_area *own = port_area_of(t, a);
     uint64_t at = a - t->base;
-    if (own && n <= own->size - (a - own->start)) {
+    if (own && n <= own->size - (a - own->start)) { /* the bytes of an area are there */
         uint8_t *bytes = own->bytes + (a - own->start);
         memcpy(write ? bytes : b, write ? b : bytes, n);
         return;

@@ -38,7 +38,8 @@ typedef enum port_source { PORT_SBRK, PORT_MMAP, PORT_HOST } port_source;
 
 typedef struct port_area {
     uint64_t start, size;
-    uint8_t *bytes; /* native */
+    uint8_t *bytes; /* native: its bytes; over a machine: 1 for each page that was touched */
+    size_t room;    /* of them */
 } port_area;
 
 typedef struct heap_port {
@@ -63,7 +64,8 @@ typedef struct heap_port {
     /* An instrument, over a machine: 1 for each page of the heap that was touched; the
      * first is that of base. */
     uint8_t *touched;
-    size_t pages; /* that `touched` has room for */
+    size_t pages;  /* that `touched` has room for */
+    uint64_t gone; /* pages touched in areas that are unmapped */
     unsigned page_bits;
 } heap_port;
 
