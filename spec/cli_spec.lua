@@ -584,7 +584,9 @@ local function blocks(document, language)
 end
 
 function TestDocuments:testLua()
-    for _, document in ipairs({ "README.md", "docs/guide.md", "docs/heaps.md", "docs/errors.md", "docs/studies.md" }) do
+    local documents = { "README.md", "docs/guide.md", "docs/allocators.md", "docs/heaps.md", "docs/errors.md",
+        "docs/studies.md" }
+    for _, document in ipairs(documents) do
         for _, block in ipairs(blocks(document, "lua")) do
             local path = write("block.lua", block)
             local out, err, code = shell(("%s %s %s"):format(ENVIRONMENT, tree.quote(tree.lua), tree.quote(path)))

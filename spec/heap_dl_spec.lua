@@ -157,8 +157,10 @@ function TestHeapAreas:testLargeBlocksHaveAreas()
         lu.assertTrue(small >= base)
         lu.assertTrue(small < select(2, h:range()))
         h:free(small)
+        local touched = h:stats().pages
         local a = h:malloc((128 << 10) - 8)
         lu.assertTrue(a < base or a >= top)
+        lu.assertEquals(h:stats().pages, touched + 1)
         lu.assertEquals(#p:areas(), areas + 1)
         local from, stop = h:range(a)
         lu.assertEquals({ from % 4096, stop - from, a - from }, { 0, 33 * 4096, 16 })
@@ -179,7 +181,9 @@ function TestHeapAreas:testLargeBlocksHaveAreas()
         end
         lu.assertEquals(found, 1)
         sound(h)
+        local pages = h:stats().pages
         h:free(a)
+        lu.assertEquals(h:stats().pages, pages) -- the first of the area is among them already
         lu.assertEquals(#p:areas(), areas)
         lu.assertFalse((pcall(p.load, p, a)))
         m:close()
