@@ -1,6 +1,7 @@
 --- vmem heap: traces of allocations through allocators, checked and measured.
 
 local vmem = require "vmem"
+local allocators = require "vmem.heap.allocator"
 local common = require "vmem.cli.common"
 local report = require "vmem.report"
 
@@ -14,8 +15,8 @@ for _, row in ipairs(vmem.heap.allocators()) do names[#names + 1] = row.name end
 function heap.describe(command)
   command:argument("trace", "Files of the malloc lab's form, or patterns, as @binary or @binary:small=16."):args("+")
   command:option("--allocator",
-    "An allocator, with options as in implicit:fit=best,word=4; may be repeated (default: all). There are "
-    .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")
+    "An allocator, or a file of Lua that returns one, with options as in implicit:fit=best,word=4; may be repeated "
+    .. "(default: all). There are " .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")
   command:option("--against", "Another one: compare the allocator with it, trace by trace."):argname("NAME")
   command:flag("--why", "With --against: tell where in each trace the two part, and why.")
   command:option("--at", "Tell what the heap's bytes are after operation N, or at the peak of the payload (peak).")
@@ -26,10 +27,23 @@ function heap.describe(command)
   common.takes_machine(command)
 end
 
+-- A name, or what a file returns: an object of vmem.heap.allocator.
+local function named(option, name)
+  if not name:find "%.lua$" then return name end
+  local f, why = loadfile(name)
+  if not f then common.misuse(("%s: %s"):format(option, why)) end
+  local ok, object = pcall(f)
+  if not ok then common.misuse(("%s %s: %s"):format(option, name, tostring(object))) end
+  if not allocators.is(object) then
+    common.misuse(("%s %s: the file returns no allocator, but a %s"):format(option, name, type(object)))
+  end
+  return object
+end
+
 -- "implicit:fit=best,word=4": checked, so that nothing is printed before an error.
 local function allocator(option, s)
   local name, rest = s:match "^([^:]+):?(.*)$"
-  local spec, options = { name or s }, {}
+  local spec, options = { named(option, name or s) }, {}
   for item in (rest or ""):gmatch "[^,]+" do
     local k, v = item:match "^([%w_]+)=(.+)$"
     if not k then common.misuse(("%s %s: %s is not of the form option=value"):format(option, s, item)) end
