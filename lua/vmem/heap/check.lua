@@ -164,11 +164,13 @@ local function run(kit, limit, ops, log, beside)
   local ok, w = pcall(begin, kit.open, limit, log)
   if not ok then return explain(w, 0) end
   local other = beside and begin(kit.open, limit)
+  if other and not other.heap then other = nil end
   local bad
   for i, op in ipairs(w.heap and ops or {}) do
     local fine, err = pcall(step, w, op, kit.align)
-    if fine and other then
-      fine, err = pcall(step, other, beside[(i - 1) % #beside + 1], kit.align)
+    if other and not pcall(step, other, beside[(i - 1) % #beside + 1], kit.align) then
+      finish(other) -- what it breaks by itself, it breaks in a run of its own
+      other = nil
     end
     if not fine then
       bad = explain(err, i)
@@ -247,15 +249,15 @@ end
 local function in_heap(kit)
   local h <close> = assert(kit.native "64MiB")
   local list = {}
-  local function memory()
-    collectgarbage()
-    return collectgarbage "count" * 1024
-  end
   for i = 1, 3000 do list[i] = 0 end
+  local function memory()
+    local first, stop = h:range()
+    collectgarbage()
+    return collectgarbage "count" * 1024 - (stop - first) // 16 -- the core's own map of the heap
+  end
   local function grow(from, to)
     for i = from, to do list[i] = h:malloc(40) or 0 end
-    local first, stop = h:range()
-    return memory() - (stop - first) // 16 -- the core's own map of the heap
+    return memory()
   end
   local before = grow(1, 1000)
   local after = grow(1001, 3000)
@@ -270,7 +272,8 @@ end
 
 ---@class vmem.heap.AllocatorReport
 ---@field allocator string
----@field rule string what is broken: "answers", "own-memory", "ends", "no-yield", "no-error", "keeps", "sound", "repeatable", "own-state", "reuses", "in-heap"
+---@field rule string what is broken: "answers", "own-memory", "ends", "no-yield", "no-error", "keeps",
+--- "sound", "repeatable", "own-state", "reuses", "in-heap"
 ---@field meaning string the rule as a sentence
 ---@field message string what happened
 ---@field limit? integer bytes of the heap, at most, in the smallest run found
@@ -306,7 +309,7 @@ function check.run(kit, t)
     for _, trial in ipairs(trials) do
       local bad = trial(kit, limit, ops, seed)
       if bad then
-        local few, log = nil, {}
+        local log, few = {}
         few, bad = smaller(trial, kit, limit, ops, seed, bad)
         run(kit, limit, few, log, bad.rule == "own-state" and program(seed + 1000, limit, #few) or nil)
         return nil, report(kit, bad, limit, log)
