@@ -398,14 +398,16 @@ for _, row in ipairs(core.policies()) do
     end
 end
 
--- Each allocator, in an area of its own and over host memory; small pages, and areas for
--- blocks that are not small.
-for _, row in ipairs(vmem.heap.allocators()) do
+-- Each allocator, and one in Lua, in an area of its own and over host memory; small pages, and
+-- areas for blocks that are not small.
+local allocators = vmem.heap.allocators()
+table.insert(allocators, { name = dofile(tree.root .. "/examples/allocators/explicit.lua"), options = {} })
+for _, row in ipairs(allocators) do
     local o = {}
     for _, option in ipairs(row.options) do
         o[option.name] = option.name == "page" and option.min or option.name == "threshold" and 600 or nil
     end
-    table.insert(scenarios, { "heap " .. row.name, make = with_machine, act = function(s)
+    table.insert(scenarios, { "heap " .. tostring(row.name), make = with_machine, act = function(s)
         o.source, o.limit = nil, nil
         local native <close> = vmem.heap.native(row.name, o)
         o.source, o.limit = "mmap", "256KiB"

@@ -2,6 +2,7 @@
 --- they read and write is counted as accesses, misses and faults.
 
 local allocator = require "vmem.heap.allocator"
+local check = require "vmem.heap.check"
 local core = require "vmem.core"
 local compare = require "vmem.heap.compare"
 local diverge = require "vmem.heap.diverge"
@@ -13,6 +14,7 @@ local patterns = require "vmem.heap.patterns"
 local record = require "vmem.heap.record"
 local rep = require "vmem.heap.rep"
 local stepper = require "vmem.heap.stepper"
+local subject = require "vmem.heap.subject"
 local view = require "vmem.heap.view"
 
 local heap = {}
@@ -87,6 +89,44 @@ end
 ---@param t vmem.heap.AllocatorFields
 ---@return vmem.heap.Allocator
 function heap.allocator(t) return allocator.new(t) end
+
+local CHECK = { runs = 100, steps = 300, seed = 1 }
+
+--- Does the allocator keep the contract? It serves `runs` random programs (100), which get
+--- longer, up to `steps` calls (300), in heaps of three sizes. What breaks it is made as small
+--- as can be, and shown call by call. Functions have a million instructions a call here.
+---@param what string|table|vmem.heap.Allocator with options: { allocator, option = value, ... }
+---@param t? { runs?: integer, steps?: integer, seed?: integer }
+---@return true? kept
+---@return vmem.heap.AllocatorReport? report of what is broken; print it
+function heap.check(what, t)
+  local object, given = subject.allocator { allocator = what }
+  local o = {}
+  for k, v in pairs(t or {}) do
+    if not CHECK[k] or math.type(v) ~= "integer" then
+      error(("vmem.heap.check: there is no option %s = %s (there are runs, seed, steps, whole numbers)"):format(
+        tostring(k), tostring(v)), 2)
+    end
+  end
+  for k, v in pairs(CHECK) do o[k] = t and t[k] or v end
+  if allocator.is(object) then object = allocator.limited(object, 1000000) end
+  resolved(object, given)
+  local m <close> = machine.new { preset = "x86-32", dram = "16MiB" }
+  local function with(limit, more)
+    local all = { limit = limit }
+    for k, v in pairs(given or {}) do all[k] = v end
+    for k, v in pairs(more or {}) do all[k] = v end
+    return all
+  end
+  return check.run({
+    name = subject.name(object), align = heap.option(object, given, "align"),
+    open = function(limit)
+      local p = m:spawn()
+      return heap.open(p, object, with(limit, { source = "mmap" })), p
+    end,
+    native = function(limit) return heap.native(object, with(limit)) end,
+  }, o)
+end
 
 --- A heap in a process's memory.
 ---@param process vmem.Process

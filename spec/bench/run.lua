@@ -9,6 +9,7 @@
 ---     make bench SPEC=--lua-policies    policies in Lua beside those in C
 ---     make bench SPEC=--heap            allocators, beside the host's malloc
 ---     make bench SPEC=--gc              collectors, beside a plain mark in C
+---     make bench SPEC=--lua-allocators  allocators in Lua, in the same way
 ---     make bench SPEC=--recording       recording what a program allocates
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
@@ -204,6 +205,10 @@ if arg[1] == "--study" then
 end
 if arg[1] == "--kernel" then
   dofile(folder .. "spec/bench/kernel.lua")()
+  return
+end
+if arg[1] == "--lua-allocators" then
+  dofile(folder .. "spec/bench/lua_allocators.lua")()
   return
 end
 if arg[1] == "--lua-policies" then

@@ -81,6 +81,17 @@ end
 ---@return boolean
 function allocator.is(v) return type(v) == "table" and getmetatable(v) == Allocator end
 
+--- The same allocator with so many instructions a call at most.
+---@param object vmem.heap.Allocator
+---@param instructions integer
+---@return vmem.heap.Allocator
+function allocator.limited(object, instructions)
+  local copy = {}
+  for k, v in pairs(object) do copy[k] = v end
+  if copy.instructions == 0 or copy.instructions > instructions then copy.instructions = instructions end
+  return setmetatable(copy, Allocator)
+end
+
 --- Options, as given or by default: those of the heap, and what self begins with. Raises for
 --- a name that there is not.
 ---@param object vmem.heap.Allocator

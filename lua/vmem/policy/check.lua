@@ -5,6 +5,8 @@
 --- contract is made smaller as long as it breaks the same rule; what is left is shown call
 --- by call.
 
+local shrink = require "vmem.shrink"
+
 local check = {}
 
 -- The rules, in the order in which a message is looked through for them.
@@ -187,42 +189,28 @@ local trials = {
   end,
 }
 
--- Leave out what is not needed: slots; halves of the steps, quarters, ..., single ones, again as
--- long as that helps. What comes behind the step that failed goes at once.
-local function shrink(trial, open, slots, ops, seed, bad)
+-- Leave out what is not needed: slots, then steps, again as long as that helps.
+local function smaller(trial, open, slots, ops, seed, bad)
   local budget = bad.rule == "ends" and 300 or 3000
   local function still(n, list)
     budget = budget - 1
     local now = budget > 0 and trial(open, n, list, seed)
     if now and now.rule == bad.rule then
       bad = now
-      return true
+      return now.step or #list
     end
   end
-  local function cut()
-    if bad.step then ops = table.move(ops, 1, bad.step, 1, {}) end
-  end
-  cut()
+  local function cut(n) ops = table.move(ops, 1, n, 1, {}) end
+  cut(bad.step or #ops)
   repeat
-    local length, size = #ops, #ops
-    while slots > 1 and still(slots - 1, ops) do
-      slots = slots - 1
-      cut()
+    local length = #ops
+    for n = slots - 1, 1, -1 do
+      local took = still(n, ops)
+      if not took then break end
+      slots = n
+      cut(took)
     end
-    while size >= 1 do
-      local from = 1
-      while from <= #ops do
-        local list = table.move(ops, 1, from - 1, 1, {})
-        table.move(ops, from + size, #ops, #list + 1, list)
-        if #list < #ops and still(slots, list) then
-          ops = list
-          cut()
-        else
-          from = from + size
-        end
-      end
-      size = size // 2
-    end
+    ops = shrink.list(ops, function(list) return still(slots, list) end)
   until #ops == length
   return slots, ops, bad
 end
@@ -289,7 +277,7 @@ function check.run(name, open, t)
       local bad = trial(open, slots, ops, seed)
       if bad then
         local n, few
-        n, few, bad = shrink(trial, open, slots, ops, seed, bad)
+        n, few, bad = smaller(trial, open, slots, ops, seed, bad)
         local log = {}
         run(open, n, few, log, bad.rule == "own-state" and workload(seed + 1000, n, #few) or nil)
         return nil, setmetatable({ policy = name, rule = bad.rule, meaning = bad.meaning, message = bad.message,
