@@ -105,8 +105,16 @@ local function model(n, seed)
 end
 
 function TestHeapRecord:testRandomCalls()
+    local n = tonumber(os.getenv("VMEM_RECORD_CALLS") or 2000)
     for seed = 1, 3 do
-        lu.assertEquals(own(record({ program, "many", "2000", tostring(seed) })), model(2000, seed))
+        local expected = model(n, seed)
+        for i, line in ipairs(own(record({ program, "many", tostring(n), tostring(seed) }))) do
+            if line ~= expected[i] then
+                lu.fail(("seed %d: operation %d is %s, not %s"):format(seed, i, line, tostring(expected[i])))
+            end
+            expected[0] = i
+        end
+        lu.assertEquals(expected[0], #expected)
     end
 end
 
