@@ -9,6 +9,7 @@
 -- block allocates, ids come again, sizes of 0 and of 64 bits, lines that end in CRLF.
 
 local core = require "vmem.core"
+local facts = require "vmem.heap.facts"
 local patterns = require "vmem.heap.patterns"
 
 local rep = {}
@@ -47,6 +48,10 @@ function Trace:text()
   end
   return table.concat(out, "\n") .. "\n"
 end
+
+--- What is in it: calls, sizes, lifetimes.
+---@return vmem.heap.Facts
+function Trace:info() return facts(self) end
 
 --- Write the trace to a file, compressed if its name ends in .gz or .zst.
 ---@param path string
