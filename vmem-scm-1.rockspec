@@ -56,6 +56,7 @@ build = {
       ["vmem.heap.diverge"] = "lua/vmem/heap/diverge.lua",
       ["vmem.heap.driver"] = "lua/vmem/heap/driver.lua",
       ["vmem.heap.loss"] = "lua/vmem/heap/loss.lua",
+      ["vmem.heap.facts"] = "lua/vmem/heap/facts.lua",
       ["vmem.heap.patterns"] = "lua/vmem/heap/patterns.lua",
       ["vmem.heap.record"] = "lua/vmem/heap/record.lua",
       ["vmem.heap.rep"] = "lua/vmem/heap/rep.lua",

@@ -2,6 +2,7 @@
 -- to heaps, by arithmetic.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local json = require("dkjson")
 local tree = require("tree")
 
 local heap = vmem.heap
@@ -79,6 +80,46 @@ function TestHeapPatterns:testWhatTheyDo()
     -- What coalesces needs little more than the two blocks, each time the same.
     lu.assertEquals(heap.run({ trace = "@coalescing:rounds=5", allocator = best }).stats.bytes_peak,
         heap.run({ trace = "@coalescing:rounds=100", allocator = best }).stats.bytes_peak)
+end
+
+-- What a trace holds, counted by hand.
+TestHeapFacts = {}
+
+function TestHeapFacts:testByHand()
+    local t = assert(heap.trace({ { "a", 0, 100 }, { "r", 1, 0 }, { "f", -1 }, { "r", 0, 300 }, { "a", 2, 128 },
+        { "f", 0 }, { "a", 2, 5 }, { "f", 1 }, { "a", 3, math.maxinteger // 2 } }))
+    lu.assertEquals(t:info(), { operations = 9, allocations = 5, reallocations = 1, frees = 3,
+        bytes = 233 + math.maxinteger // 2, peak = 133 + math.maxinteger // 2, peak_op = 9, kept = 3,
+        kept_bytes = 133 + math.maxinteger // 2, median = 100, largest = math.maxinteger // 2, lifetime = 5,
+        sizes = { { upto = 0, count = 1 }, { upto = 8, count = 1 }, { upto = 128, count = 2 },
+            { upto = 1 << 62, count = 1 } } })
+    lu.assertEquals(heap.trace({ { "a", 0, math.maxinteger } }):info().sizes, { { upto = math.maxinteger, count = 1 } })
+    local none = assert(heap.parse("1\n0\n0\n0\n")):info()
+    lu.assertEquals({ none.operations, none.median, none.largest, none.lifetime }, { 0, 0, 0, nil })
+end
+
+function TestHeapFacts:testCommand()
+    local function out(arguments)
+        local pipe = assert(io.popen(("%s info %s 2>&1"):format(tree.quote(tree.vmem), arguments)))
+        local told = pipe:read("a")
+        local _, _, code = pipe:close()
+        return told, code
+    end
+    local told, code = out("@binary:pairs=2,small=1,large=0,request=2000")
+    lu.assertEquals(code, 0)
+    for _, line in ipairs({ "@binary:pairs=2,small=1,large=0,request=2000: 12 operations",
+        "\n  allocations +6 +50.0 %%",
+        "\n  at once, at most +4,002", "\n  0 bytes +2 ", "\n  up to 1 byte +2 ", "\n  up to 2,048 bytes +2 " }) do
+        lu.assertNotNil(told:find(line), line .. "\n" .. told)
+    end
+    told = out("--json " .. tree.quote(tree.root .. "/examples/traces/sqlite3.rep.zst"))
+    lu.assertEquals(json.decode(told).allocations, 10264)
+    told, code = out("--format vmt x.rep")
+    lu.assertEquals(code, 2)
+    lu.assertStrContains(told, "--format and --page are for traces of accesses")
+    told, code = out("none.rep.gz")
+    lu.assertEquals(code, 1)
+    lu.assertStrContains(told, "none.rep.gz: cannot be opened")
 end
 
 function TestHeapPatterns:testWrongUse()

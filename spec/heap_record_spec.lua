@@ -3,6 +3,7 @@
 local lu = require("luaunit")
 local core = require("vmem.core")
 local vmem = require("vmem")
+local scale = require("scale")
 local tree = require("tree")
 
 local heap = vmem.heap
@@ -105,14 +106,22 @@ local function model(n, seed)
 end
 
 function TestHeapRecord:testRandomCalls()
+    local n = math.ceil(2000 * scale)
     for seed = 1, 3 do
-        lu.assertEquals(own(record({ program, "many", "2000", tostring(seed) })), model(2000, seed))
+        local expected = model(n, seed)
+        for i, line in ipairs(own(record({ program, "many", tostring(n), tostring(seed) }))) do
+            if line ~= expected[i] then
+                lu.fail(("seed %d: operation %d is %s, not %s"):format(seed, i, line, tostring(expected[i])))
+            end
+            expected[0] = i
+        end
+        lu.assertEquals(expected[0], #expected)
     end
 end
 
 -- Each block is freed by whoever finds it: no address is mistaken for its next block's.
 function TestHeapRecord:testThreads()
-    local turns, count = tonumber(os.getenv("VMEM_RECORD_TURNS") or 20000), 4
+    local turns, count = math.ceil(20000 * scale), 4
     local t = record({ program, "threads", tostring(turns), tostring(count) })
     local allocated, grown, live = {}, {}, {}
     for i, kind in ipairs(t.kind) do

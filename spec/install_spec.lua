@@ -29,8 +29,15 @@ local TRY = [[ -e 'local vmem = require "vmem"; print(package.searchpath("vmem",
     local m <close> = vmem.machine{ preset = "csapp" }' ]]
 local MAKE = "make -s --no-print-directory -C " .. tree.quote(tree.root) .. " LUA=" .. tree.quote(tree.lua)
 
--- A program recorded by the command `vmem` of `prefix`, with the recorder that lies there.
+-- A program recorded by the command `vmem` of `prefix`, with the recorders that lie there.
 local function records(prefix)
+    local linux = io.open("/proc/self/maps")
+    if linux then
+        linux:close()
+        local text = succeeds(("cd %s; bin/vmem record --stdout /dev/null ls.rep -- ls; bin/vmem info ls.rep"):format(
+            prefix))
+        lu.assertStrContains(text, "allocations")
+    end
     local _, none = shell("command -v qemu-x86_64")
     if none == 0 then
         local script = "cd %s; bin/vmem record --via qemu true.vmt -- true; bin/vmem info true.vmt"

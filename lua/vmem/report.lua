@@ -509,6 +509,35 @@ function report.trace(name, facts, style)
   return table.concat(page, "\n")
 end
 
+--- What is in a trace of allocations, as text.
+---@param name string
+---@param facts vmem.heap.Facts
+---@param style { blocks: boolean, bold: boolean }
+---@return string
+function report.allocations(name, facts, style)
+  local page = new_page(style)
+  page[1] = ("%s: %s"):format(name, text.count(facts.operations, "operation"))
+  page:section("Calls", "number", "", "share")
+  page:shares {
+    { name = "allocations", n = facts.allocations }, { name = "reallocations", n = facts.reallocations },
+    { name = "frees", n = facts.frees },
+  }
+  page:section("Blocks", "number", "bytes")
+  page:row("all, as first asked for", number(facts.allocations), number(facts.bytes))
+  page:row("at once, at most", "", number(facts.peak))
+  page:row("never freed", number(facts.kept), number(facts.kept_bytes))
+  page:row("median", "", number(facts.median))
+  page:row("largest", "", number(facts.largest))
+  if facts.lifetime then page:row("median life, in operations", number(facts.lifetime)) end
+  page:section("Sizes", "blocks", "", "share")
+  local list = {}
+  for i, s in ipairs(facts.sizes) do
+    list[i] = { n = s.count, name = s.upto == 0 and "0 bytes" or "up to " .. text.count(s.upto, "byte") }
+  end
+  page:shares(list)
+  return table.concat(page, "\n")
+end
+
 local function show(v)
   if type(v) == "table" then return table.concat(v, ",") end
   return tostring(v)

@@ -213,11 +213,9 @@ static vm_status record_put(record_reader *k, uint64_t at, uint32_t id, vm_error
     uint32_t there = keymap_find(&k->ids, at);
     if (there != KEYMAP_NONE)
         keymap_drop(&k->ids, there);
-    if (id >= k->ids.nodes) {
-        vm_status st = keymap_reserve(&k->ids, k->host, k->ids.nodes ? 2 * k->ids.nodes : 1024, e);
-        if (st != VM_OK)
-            return st;
-    }
+    if (id >= k->ids.nodes &&
+        keymap_reserve(&k->ids, k->host, k->ids.nodes ? 2 * k->ids.nodes : 1024, NULL) != VM_OK)
+        return vm_fail_nomem(e, "a trace of allocations");
     keymap_put(&k->ids, at, id);
     return VM_OK;
 }

@@ -129,6 +129,14 @@ function common.made(value, why)
   return value
 end
 
+--- Is this, by its name, a trace of allocations: a .rep file, compressed or not, or a pattern?
+---@param name string
+---@return boolean
+function common.is_rep(name)
+  local plain = name:gsub("%.gz$", ""):gsub("%.zst$", ""):gsub("%.xz$", "")
+  return plain:find "%.rep$" ~= nil or name:sub(1, 1) == "@"
+end
+
 --- Let a command take the options of trace files.
 ---@param command table
 function common.takes_trace(command)

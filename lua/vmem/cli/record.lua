@@ -32,6 +32,7 @@ end
 
 local function allocations(command, args)
   if args.via then common.misuse("--via is for accesses: allocations are recorded as the program runs by itself") end
+  if args.out:find "%.xz$" then common.misuse("allocations are written as .rep, .rep.gz or .rep.zst") end
   if args.limit and args.limit < 1 then common.misuse("--limit takes a number of operations, 1 or more") end
   command.output, command.of, command.limit = args.out, args.of, args.limit
   local t, ending = vmem.heap.record(command)
@@ -44,8 +45,7 @@ function record.run(args, program)
   if not program or #program == 0 then
     common.misuse("record takes a program after --, as in: vmem record sort.vmt -- sort words.txt")
   end
-  local name = args.out:gsub("%.gz$", ""):gsub("%.zst$", "")
-  local make = name:find "%.rep$" and allocations or accesses
+  local make = common.is_rep(args.out) and allocations or accesses
   local ending, text = make(common.program(args, program), args)
   if not args.quiet then
     print(text)

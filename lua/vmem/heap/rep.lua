@@ -9,6 +9,7 @@
 -- block allocates, ids come again, sizes of 0 and of 64 bits, lines that end in CRLF.
 
 local core = require "vmem.core"
+local facts = require "vmem.heap.facts"
 local patterns = require "vmem.heap.patterns"
 
 local rep = {}
@@ -43,10 +44,14 @@ function Trace:text()
   local out = { bytes, self.ids, #self, self.weight }
   if self.dialect == "weight first" and self.weight < bytes then out = { self.weight, self.ids, #self, bytes } end
   for i, kind in ipairs(self.kind) do
-    out[#out + 1] = kind == "f" and ("f %d"):format(self.id[i]) or ("%s %d %d"):format(kind, self.id[i], self.size[i])
+    out[i + 4] = kind == "f" and "f " .. self.id[i] or kind .. " " .. self.id[i] .. " " .. self.size[i]
   end
   return table.concat(out, "\n") .. "\n"
 end
+
+--- What is in it: calls, sizes, lifetimes.
+---@return vmem.heap.Facts
+function Trace:info() return facts(self) end
 
 --- Write the trace to a file, compressed if its name ends in .gz or .zst.
 ---@param path string
@@ -106,8 +111,7 @@ function rep.parse(text, name)
   local head, lines, n, at = {}, {}, 0, 0
   for line in text:gmatch "[^\n]*" do
     at = at + 1
-    line = line:match "^%s*(.-)%s*$"
-    local kind, id, size = line:match "^([arf])%s+(%-?%d+)%s*(%d*)$"
+    local kind, id, size = line:match "^%s*([arf])%s+(%-?%d+)%s*(%d*)%s*$"
     if kind then
       id, size = math.tointeger(id), math.tointeger(size ~= "" and size or nil)
       if not id or id < (kind == "f" and -1 or 0) or id == math.maxinteger or (kind ~= "f") ~= (size ~= nil) then
@@ -117,9 +121,9 @@ function rep.parse(text, name)
     if kind then
       n = n + 1
       t.kind[n], t.id[n], t.size[n], lines[n] = kind, id, size or 0, at
-    elseif n == 0 and #head < 4 and line:find "^%d+$" and math.tointeger(line) then
+    elseif n == 0 and #head < 4 and line:find "^%s*%d+%s*$" and math.tointeger(line) then
       head[#head + 1] = math.tointeger(line)
-    elseif line ~= "" then
+    elseif line:find "%S" then
       return nil, ("%s:%d: %q is no operation of a .rep file (a ID SIZE, r ID SIZE, f ID)"):format(t.name, at,
         line:sub(1, 60)), "EFORMAT"
     end
