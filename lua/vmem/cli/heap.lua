@@ -31,9 +31,9 @@ end
 local function named(option, name)
   if not name:find "%.lua$" then return name end
   local f, why = loadfile(name)
-  if not f then common.misuse(("%s: %s"):format(option, why)) end
+  if not f then common.fail(common.sentence(why)) end
   local ok, object = pcall(f)
-  if not ok then common.misuse(("%s %s: %s"):format(option, name, tostring(object))) end
+  if not ok then common.fail(common.sentence(object)) end
   if not allocators.is(object) then
     common.misuse(("%s: %s returns no allocator (see vmem.heap.allocator), but a %s"):format(option, name,
       type(object)))
