@@ -1,8 +1,8 @@
 --- vmem heap: traces of allocations through allocators, checked and measured.
 
 local vmem = require "vmem"
-local allocators = require "vmem.heap.allocator"
 local common = require "vmem.cli.common"
+local made = require "vmem.heap.allocator"
 local report = require "vmem.report"
 
 local heap = { summary = "Run traces of allocations (.rep) through allocators in simulated memory.",
@@ -15,36 +15,35 @@ for _, row in ipairs(vmem.heap.allocators()) do names[#names + 1] = row.name end
 function heap.describe(command)
   command:argument("trace", "Files of the malloc lab's form, or patterns, as @binary or @binary:small=16."):args("+")
   command:option("--allocator",
-    "An allocator, or a file of Lua that returns one, with options as in implicit:fit=best,word=4; may be repeated "
+    "An allocator, with options as in implicit:fit=best,word=4, or a file .lua that returns one; may be repeated "
     .. "(default: all). There are " .. table.concat(names, ", ") .. "."):argname("NAME"):count("*")
   command:option("--against", "Another one: compare the allocator with it, trace by trace."):argname("NAME")
   command:flag("--why", "With --against: tell where in each trace the two part, and why.")
   command:option("--at", "Tell what the heap's bytes are after operation N, or at the peak of the payload (peak).")
     :argname("N")
+  command:flag("--native", "Tables of the allocators by the traces over host memory: utilization and searches, "
+    .. "unchecked, in a moment.")
   command:flag("--json", "Print one JSON list.")
   command:group("Output", command:flag("--quiet", "No progress line."),
     command:flag("--progress", "A progress line although stderr is not a terminal."))
   common.takes_machine(command)
 end
 
--- A name, or what a file returns: an object of vmem.heap.allocator.
-local function named(option, name)
-  if not name:find "%.lua$" then return name end
-  local f, why = loadfile(name)
+-- An allocator of one's own: what the file returns.
+local function from_file(path)
+  local f, why = loadfile(path)
   if not f then common.fail(common.sentence(why)) end
-  local ok, object = pcall(f)
-  if not ok then common.fail(common.sentence(object)) end
-  if not allocators.is(object) then
-    common.misuse(("%s: %s returns no allocator (see vmem.heap.allocator), but a %s"):format(option, name,
-      type(object)))
-  end
-  return object
+  local ok, a = pcall(f)
+  if not ok then common.fail(common.sentence(a)) end
+  if not made.is(a) then common.misuse(path .. " returns no allocator (see vmem.heap.allocator)") end
+  return a
 end
 
 -- "implicit:fit=best,word=4": checked, so that nothing is printed before an error.
 local function allocator(option, s)
   local name, rest = s:match "^([^:]+):?(.*)$"
-  local spec, options = { named(option, name or s) }, {}
+  local spec, options = { name or s }, {}
+  if spec[1]:find "%.lua$" then spec[1] = from_file(spec[1]) end
   for item in (rest or ""):gmatch "[^,]+" do
     local k, v = item:match "^([%w_]+)=(.+)$"
     if not k then common.misuse(("%s %s: %s is not of the form option=value"):format(option, s, item)) end
@@ -189,14 +188,20 @@ end
 
 -- --- all by all ------------------------------------------------------------------------------
 
-local function all(args, traces, machine)
-  local step = progress(args, #traces * #names)
-  local c = vmem.heap.compare { traces = traces, machine = machine,
+local function all(args, traces, list, machine)
+  local allocators = {}
+  for i, a in ipairs(list) do allocators[i] = a.spec end
+  local step = progress(args, #traces * #list)
+  local c = vmem.heap.compare { traces = traces, allocators = allocators, machine = not args.native and machine,
     progress = function(_, _, t, name) step(name .. " on " .. t) end }
   step()
   local rows = {}
   for _, name in ipairs(c.traces) do
-    for _, a in ipairs(c.allocators) do rows[#rows + 1] = row_of(c.results[a][name], a) end
+    for _, a in ipairs(c.allocators) do
+      local row = row_of(c.results[a][name], a)
+      if args.native then row.cycles, row.faults, row.index = nil, nil, nil end
+      rows[#rows + 1] = row
+    end
   end
   if not args.json then print(c) end
   return rows, #c:wrong() == 0
@@ -212,6 +217,9 @@ function heap.run(args)
     common.misuse(("--at is %s, but takes the number of an operation, or peak"):format(args.at))
   end
   if args.at and other then common.misuse "--at and --against do not go together" end
+  if args.native and (args.at or other) then
+    common.misuse(("--native and %s do not go together"):format(args.at and "--at" or "--against"))
+  end
   for i, path in ipairs(args.trace) do
     local t, at = common.made(vmem.heap.trace(path)), math.tointeger(args.at)
     if at and (at < 0 or at > #t) then
@@ -219,15 +227,14 @@ function heap.run(args)
     end
     traces[i] = t
   end
+  local named = #list > 0
+  for i, name in ipairs(named and {} or names) do list[i] = allocator("--allocator", name) end
   local rows, ok
   if other then
     rows, ok = against(args, traces, list[1], other, machine)
-  elseif #list == 0 and #traces > 1 and not args.at then
-    rows, ok = all(args, traces, machine)
+  elseif args.native or not named and #traces > 1 and not args.at then
+    rows, ok = all(args, traces, list, machine)
   else
-    if #list == 0 then
-      for i, name in ipairs(names) do list[i] = allocator("--allocator", name) end
-    end
     rows, ok = in_rows(args, traces, list, machine)
   end
   if args.json then print(report.json(rows)) end
