@@ -572,6 +572,9 @@ vm_status detect_attach(detect *d, heap *h, vm_error *e)
 {
     if (h->guard)
         return vm_fail(e, VM_INVALID, "a detector stands in front of this heap already");
+    if (h->watch)
+        return vm_fail(e, VM_INVALID,
+                       "the heap has a collector, which frees blocks without a call");
     if (h->port.m != d->m || !d->space || h->port.p->space != d->space)
         return vm_fail(e, VM_INVALID, "the heap is not in the memory that the detector watches");
     if (d->heap_count == DETECT_HEAPS)

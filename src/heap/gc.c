@@ -38,6 +38,10 @@ static vm_status gc_check_config(const collector *g, vm_error *e)
     const heap *h = g->h;
     if (h->watch)
         return vm_fail(e, VM_INVALID, "gc: the heap has a collector already");
+    if (h->guard)
+        return vm_fail(e, VM_INVALID,
+                       "gc: a detector stands in front of the heap, which knows blocks without "
+                       "their redzones");
     if (c->pointer != 4 && c->pointer != 8)
         return vm_fail(e, VM_INVALID, "gc: pointer is %lld, but takes 4 or 8",
                        (long long)c->pointer);
