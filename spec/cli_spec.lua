@@ -601,11 +601,17 @@ function TestDocuments:testLua()
     end
 end
 
--- The report at the top of the README is what the command prints today.
-function TestDocuments:testReport()
-    local command, expected = read(tree.root .. "/README.md"):match("\n```\n%$ (vmem [^\n]+)\n(.-)\n```")
-    local out = shell(("%s LC_ALL=C.UTF-8 %s"):format(ENVIRONMENT, command))
-    lu.assertEquals(out, expected .. "\n", "paste anew what this prints: " .. command)
+-- What the README shows is what commands print today, but for the index of allocators,
+-- which goes by the host's speed.
+function TestDocuments:testReports()
+    local function steady(text) return (text:gsub(" +%d%.%d%d\n", "\n")) end
+    local n = 0
+    for command, expected in read(tree.root .. "/README.md"):gmatch("\n```\n%$ (vmem [^\n]+)\n(.-)\n```") do
+        local out = shell(("%s LC_ALL=C.UTF-8 %s"):format(ENVIRONMENT, command))
+        lu.assertEquals(steady(out), steady(expected .. "\n"), "paste anew what this prints: " .. command)
+        n = n + 1
+    end
+    lu.assertEquals(n, 2)
 end
 
 -- Lines that run programs are tried above, where there is an emulator.
