@@ -604,11 +604,14 @@ end
 -- What the README shows is what commands print today, but for the index of allocators,
 -- which goes by the host's speed.
 function TestDocuments:testReports()
-    local function steady(text) return (text:gsub(" +%d%.%d%d\n", "\n")) end
     local n = 0
     for command, expected in read(tree.root .. "/README.md"):gmatch("\n```\n%$ (vmem [^\n]+)\n(.-)\n```") do
         local out = shell(("%s LC_ALL=C.UTF-8 %s"):format(ENVIRONMENT, command))
-        lu.assertEquals(steady(out), steady(expected .. "\n"), "paste anew what this prints: " .. command)
+        expected = expected .. "\n"
+        if command:find("^vmem heap") then
+            out, expected = out:gsub(" +%d%.%d%d\n", "\n"), expected:gsub(" +%d%.%d%d\n", "\n")
+        end
+        lu.assertEquals(out, expected, "paste anew what this prints: " .. command)
         n = n + 1
     end
     lu.assertEquals(n, 2)
