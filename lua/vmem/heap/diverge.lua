@@ -97,10 +97,13 @@ local function only(a, b)
   return n, first
 end
 
+-- The size that a request's block is cut to: without what was not split off.
+local function cut(c) return c.size and c.size - math.max(0, c.after.slack - c.before.slack) end
+
 local function fits(c)
   local n, largest = 0, 0
   for _, f in ipairs(c.free) do
-    if c.size and f.size >= c.size then n = n + 1 end
+    if c.size and f.size >= cut(c) then n = n + 1 end
     largest = math.max(largest, f.size)
   end
   return n, largest
@@ -126,9 +129,6 @@ local function deed(c)
   end
   return got .. ", out of no block that was in a free list"
 end
-
--- The size that a request's block is cut to: without what was not split off.
-local function cut(c) return c.size and c.size - math.max(0, c.after.slack - c.before.slack) end
 
 local function reason(a, b)
   for _, c in ipairs { a, b } do

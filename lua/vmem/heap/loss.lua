@@ -80,6 +80,10 @@ local COLUMNS = { "payload" }
 for _, r in ipairs(loss.rows) do COLUMNS[#COLUMNS + 1] = r.name end
 COLUMNS[#COLUMNS + 1] = "bytes"
 
+-- In plot's palette: the same name has the same colour in all pictures, the large ones differ most.
+local COLOURS = { payload = 1, headers = 2, footers = 10, padding = 4, minimum = 9, rounding = 3, slack = 7, holes = 5,
+  tail = 8, tables = 6 }
+
 --- Some twenty of the points, and the peak: `svg` shows all.
 function Series:__tostring()
   local out = { ("%s on %s: bytes of the heap by what they are (* the most payload)"):format(self.allocator,
@@ -115,7 +119,7 @@ function Series:svg(t)
       some = some or l[name] > 0
       points[k], band[k] = { l.op, low[k] }, { l.op, from, low[k] }
     end
-    if some then series[#series + 1] = { name = name, points = points, band = band } end
+    if some then series[#series + 1] = { name = name, points = points, band = band, colour = COLOURS[name] } end
   end
   return plot.lines { title = t and t.title or ("The heap of %s on %s"):format(self.allocator, self.trace),
     x = "operations", y = "bytes", series = series, stacked = true, mark = { self.peak.op, "most payload" } }

@@ -81,7 +81,7 @@ end
 
 -- --- the picture -------------------------------------------------------------------------
 
-local W, LEAST, TOP, ROW, BETWEEN, GAP = 960, 3, 52, 30, 120, 14
+local W, LEAST, TOP, ROW, BETWEEN, GAP, LABEL = 960, 3, 52, 30, 120, 14, 28
 local USED, COLOURS = "#c9d3dc", { "#1b6ca8", "#c8553d", "#2e8b57", "#8e5ea2", "#b8860b", "#00798c", "#d1495b",
   "#6a994e" }
 
@@ -131,7 +131,7 @@ function View:svg(t)
       local bytes = 0
       for _, g in ipairs(group) do bytes = bytes + g.bytes end
       local share = LEAST * #group + math.max(0, room - LEAST * #below) * bytes / math.max(free, 1)
-      from, group = spread(group, share, from) + GAP, {}
+      from, group = math.max(spread(group, share, from) + GAP, from + LABEL), {}
     end
   end
   local low = TOP + ROW + BETWEEN

@@ -31,7 +31,7 @@ local function label(x)
   return (("%.4f"):format(x):gsub("0+$", ""))
 end
 
---- `series`: list of { name =, points = { { x, y }, ... }, band = { { x, low, high }, ... }? };
+--- `series`: list of { name =, points = { { x, y }, ... }, band = { { x, low, high }, ... }?, colour = number? };
 --- `logx`: the x axis is logarithmic (x from 1); `stacked`: bands lie on each other, and are what counts.
 ---@param t { title: string, x: string, y: string, logx?: boolean, stacked?: boolean, series: table[], mark?: table }
 ---@return string svg
@@ -77,7 +77,7 @@ function plot.lines(t)
   put('<text transform="translate(16 %d) rotate(-90)" text-anchor="middle">%s</text>', (TOP + H - BOTTOM) // 2,
     escape(t.y))
   for i, s in ipairs(t.series) do
-    local colour, d = COLOURS[(i - 1) % #COLOURS + 1], {}
+    local colour, d = COLOURS[((s.colour or i) - 1) % #COLOURS + 1], {}
     if s.band and #s.band > 1 then
       for _, b in ipairs(s.band) do d[#d + 1] = ("%.1f,%.1f"):format(px(b[1]), py(math.min(b[3], y1))) end
       for k = #s.band, 1, -1 do d[#d + 1] = ("%.1f,%.1f"):format(px(s.band[k][1]), py(math.max(s.band[k][2], 0))) end
