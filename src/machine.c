@@ -344,6 +344,12 @@ uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write)
 {
     machine_window *w = &m->window;
     cache *c = w->cache;
+    const window_page *page = c ? window_known(w, va, n, write) : NULL;
+    if (page) { /* only its line is not the most recent */
+        const uint32_t in = (uint32_t)va & w->in_page;
+        cache_access_simple(c, page->line + (in >> w->line_bits), write, TRAFFIC_DATA);
+        return window_hit(m, page, in, write);
+    }
     if (va >= w->limit || va & (n - 1))
         return NULL;
     const access_kind kind = write ? ACCESS_STORE : ACCESS_LOAD;

@@ -38,17 +38,37 @@ VM_INLINE void machine_window_open(machine *m, const process *p)
     w->exact = m->kernel.pol->cls->exact;
 }
 
+/* What the window knows of a page that may be accessed so; NULL: nothing. */
+VM_INLINE const window_page *window_known(const machine_window *w, uint64_t va, uint32_t n,
+                                          bool write)
+{
+    const uint64_t vpn = va >> w->page_bits;
+    const window_page *page = &w->pages[(uint32_t)vpn & w->page_mask];
+    const uint64_t other =
+        (page->vpn ^ vpn) | (page->opened ^ w->opened) | (va & (n - 1)) | (write & ~page->write);
+    return VM_LIKELY(other == 0) ? page : NULL;
+}
+
+/* The access hit the page: counted, and where its bytes are. */
+VM_INLINE uint8_t *window_hit(machine *m, const window_page *page, uint32_t in, bool write)
+{
+    m->window.first->n.lookups++;
+    if (write)
+        m->n.stores++;
+    else
+        m->n.loads++;
+    return page->bytes + in;
+}
+
 /* A load or store of n bytes, 8 at most, aligned to n, the front way: counted, and where
  * its bytes are on the host. NULL: nothing was done, it may be near. */
 VM_INLINE uint8_t *machine_front(machine *m, uint64_t va, uint32_t n, bool write)
 {
     const machine_window *w = &m->window;
-    const uint64_t vpn = va >> w->page_bits;
-    const window_page *page = &w->pages[(uint32_t)vpn & w->page_mask];
-    if (VM_UNLIKELY((page->vpn ^ vpn) | (page->opened ^ w->opened) | (va & (n - 1)) |
-                    (write & ~page->write)))
-        return NULL;
+    const window_page *page = window_known(w, va, n, write);
     const uint32_t in = (uint32_t)va & w->in_page;
+    if (!page)
+        return NULL;
     if (VM_LIKELY(w->tags != NULL)) {
         const uint32_t line = page->line + (in >> w->line_bits);
         uint32_t *front = w->tags + ((size_t)(line & w->tag_mask) << w->tag_shift);
@@ -58,12 +78,7 @@ VM_INLINE uint8_t *machine_front(machine *m, uint64_t va, uint32_t n, bool write
             *front = line << 1 | 1;
     }
     ++*w->counts[write];
-    w->first->n.lookups++;
-    if (write)
-        m->n.stores++;
-    else
-        m->n.loads++;
-    return page->bytes + in;
+    return window_hit(m, page, in, write);
 }
 
 /* The same the front way or the near one, and the front knows the page then. NULL: nothing

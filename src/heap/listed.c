@@ -21,14 +21,14 @@
 enum { ORDER_LIFO, ORDER_FIFO, ORDER_ADDRESS, ORDER_SIZE };
 enum { LISTED_HEAD, LISTED_TAIL };
 
-static uint64_t listed_end(tags *t, unsigned c, unsigned which)
+VM_INLINE uint64_t listed_end(tags *t, unsigned c, unsigned which)
 {
     if (!t->h.cfg.classes)
         return which == LISTED_HEAD ? t->head : t->tail;
     return heap_link(&t->h, t->h.port.base + (2 * c + which) * tags_word(t));
 }
 
-static void listed_set_end(tags *t, unsigned c, unsigned which, uint64_t a)
+VM_INLINE void listed_set_end(tags *t, unsigned c, unsigned which, uint64_t a)
 {
     if (which == LISTED_TAIL && t->h.cfg.order != ORDER_FIFO)
         return;
@@ -46,7 +46,7 @@ static unsigned listed_last(const tags *t)
     return t->h.cfg.classes ? (unsigned)t->h.cfg.classes - 1 : 0;
 }
 
-static unsigned listed_class(const tags *t, uint64_t size)
+VM_INLINE unsigned listed_class(const tags *t, uint64_t size)
 {
     const unsigned last = listed_last(t);
     if (last == 0 || size < t->least)
@@ -107,7 +107,7 @@ static void listed_remove(tags *t, uint64_t a, uint64_t size)
 }
 
 /* In one list: the block that the fit takes, or 0. */
-static uint64_t listed_search(tags *t, unsigned c, uint64_t want)
+VM_INLINE uint64_t listed_search(tags *t, unsigned c, uint64_t want)
 {
     const int64_t fit = t->h.cfg.fit;
     uint64_t found = 0, found_size = 0;

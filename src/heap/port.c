@@ -144,6 +144,12 @@ static bool port_did(heap_port *t, vm_status s)
     return s == VM_OK;
 }
 
+static void port_end_at(heap_port *t, uint64_t top)
+{
+    t->top = top;
+    t->span = t->m ? 0 : top - t->base;
+}
+
 uint64_t port_grow(heap_port *t, uint64_t n)
 {
     uint64_t old = t->top;
@@ -164,8 +170,7 @@ uint64_t port_grow(heap_port *t, uint64_t n)
         s = space_set_brk(&t->m->kernel, t->p->space, old + n, &t->refused);
     if (!port_did(t, s))
         return 0;
-    t->top += n;
-    t->span = t->m ? 0 : t->top - t->base;
+    port_end_at(t, old + n);
     t->grows++;
     return old;
 }
@@ -202,7 +207,7 @@ bool port_shrink(heap_port *t, uint64_t to)
         s = space_set_brk(&t->m->kernel, t->p->space, to, &t->refused);
     if (!port_did(t, s))
         return false;
-    t->top = to;
+    port_end_at(t, to);
     return true;
 }
 

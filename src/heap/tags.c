@@ -17,7 +17,7 @@ static uint64_t tags_prologue(const tags *t)
 }
 
 /* The tags of a block: `before` is its PREV, which stays what it is. */
-static void tags_set(tags *t, uint64_t a, uint64_t size, unsigned used, unsigned before)
+VM_INLINE void tags_set(tags *t, uint64_t a, uint64_t size, unsigned used, unsigned before)
 {
     const uint64_t w = tags_word(t);
     heap_put(&t->h, a - w, size | before | used);
@@ -228,7 +228,7 @@ static uint64_t tags_find(tags *t, uint64_t size)
 }
 
 /* Take `size` bytes of the free block, the rest stays free. */
-static void tags_place(tags *t, uint64_t a, uint64_t size)
+VM_INLINE void tags_place(tags *t, uint64_t a, uint64_t size)
 {
     uint64_t header = tags_header(t, a), all = tags_size(header);
     if (t->h.port.status != VM_OK)
