@@ -2,6 +2,9 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 
+-- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
+local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+
 local function process(t)
     local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
     return m:spawn({ name = "heap" }), m
@@ -177,10 +180,10 @@ end
 -- Whatever the words of the heap are, calls end, with a result or an error, and the host lives.
 function TestHeapDamage:testRandomWordsEndEveryCall()
     math.randomseed(3)
-    for case = 1, 60 do
+    for case = 1, math.ceil(60 * scale) do
         local row = vmem.heap.allocators()[case % #vmem.heap.allocators() + 1]
         local p, m = process()
-        local h = assert(vmem.heap.open(p, row.name, { limit = "32KiB" }))
+        local h = assert(vmem.heap.open(p, row.name, options_of(row, { limit = "32KiB", threshold = 150, trim = 500 })))
         local list = {}
         for i = 1, 40 do list[i] = h:malloc(math.random(200)) end
         for i = 1, 40, 2 do h:free(list[i]) end
@@ -192,6 +195,8 @@ function TestHeapDamage:testRandomWordsEndEveryCall()
                 or math.random(0), 8)
         end
         pcall(h.check, h)
+        pcall(h.lists, h)
+        pcall(h.loss, h)
         for i = 2, 40, 2 do
             if not pcall(h.free, h, list[i]) then break end
             if not pcall(h.malloc, h, math.random(300)) then break end
@@ -199,6 +204,7 @@ function TestHeapDamage:testRandomWordsEndEveryCall()
         end
         pcall(h.check, h)
         pcall(h.blocks, h)
+        pcall(h.lists, h)
         lu.assertTrue(m:check())
         m:close()
     end

@@ -303,3 +303,18 @@ function TestHeapPagesDamage:testNotes()
     sound(h)
     m:close()
 end
+
+-- A slab that leads to itself and has nothing free: a look at the lists ends.
+function TestHeapPagesDamage:testACircleOfSlabsEnds()
+    local p, m = process()
+    local h = assert(vmem.heap.open(p, "slab", { word = 4, align = 8, page = 1024 }))
+    local a = h:malloc(16)
+    local descriptor = a // 1024 * 1024 + 1024 - 24
+    p:store(descriptor, descriptor - h:range(), 4)
+    p:store(descriptor + 16, 0, 4)
+    local ok, err = pcall(h.lists, h)
+    lu.assertFalse(ok)
+    lu.assertStrContains(tostring(err), "does not end")
+    lu.assertFalse((h:check()))
+    m:close()
+end

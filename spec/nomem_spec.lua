@@ -398,30 +398,7 @@ for _, row in ipairs(core.policies()) do
     end
 end
 
--- Each allocator, and one in Lua, in an area of its own and over host memory; small pages, and
--- areas for blocks that are not small.
-local allocators = vmem.heap.allocators()
-table.insert(allocators, { name = dofile(tree.root .. "/examples/allocators/explicit.lua"), options = {} })
-for _, row in ipairs(allocators) do
-    local o = {}
-    for _, option in ipairs(row.options) do
-        o[option.name] = option.name == "page" and option.min or option.name == "threshold" and 600 or nil
-    end
-    table.insert(scenarios, { "heap " .. tostring(row.name), make = with_machine, act = function(s)
-        o.source, o.limit = nil, nil
-        local native <close> = vmem.heap.native(row.name, o)
-        o.source, o.limit = "mmap", "256KiB"
-        local h <close> = assert(vmem.heap.open(s.p, row.name, o))
-        for i = 1, 30 do
-            local a = h:malloc(i * 24)
-            native:malloc(i * 300)
-            if i % 3 == 0 then h:free(a) end
-        end
-        lu.assertTrue(h:check())
-        return #h:blocks() + h:stats().blocks + #h:lists() + h:loss().holes
-    end })
-end
-
+for _, row in ipairs(require("nomem_heaps")(with_machine)) do table.insert(scenarios, row) end
 table.insert(scenarios, require("nomem_detector")(with_machine))
 -- A collector: its areas, a layout, a collection, its graph.
 table.insert(scenarios, { "gc", make = with_machine, act = function(s)

@@ -548,13 +548,13 @@ static bool slab_lists(heap *h, heap_member *visit, void *ud)
     static const unsigned with_room[] = {SLABS_PARTIAL, SLABS_EMPTY};
     slab_heap *s = (slab_heap *)h;
     uint64_t seen = 0;
-    h->fuel = (h->port.top - h->port.base) / (uint64_t)h->cfg.align + 1;
+    h->fuel = s->p.count + (h->port.top - h->port.base) / (uint64_t)h->cfg.align;
     for (unsigned c = 1; c < s->kinds; c++)
         for (size_t i = 0; i < 2; i++) {
             slab x;
             for (uint64_t at = heap_link(h, slab_cache_word(s, c, with_room[i])); at;
                  at = heap_link(h, slab_field(s, at, SLAB_NEXT))) {
-                if (!slab_read(s, at, &x) || x.cache != c)
+                if (!heap_step(h, &seen) || !slab_read(s, at, &x) || x.cache != c)
                     return false;
                 uint64_t place = heap_get(h, slab_field(s, at, SLAB_FREE));
                 for (; place; place = heap_get(h, slab_slot(s, &x, place - 1)))
