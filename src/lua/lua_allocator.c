@@ -467,8 +467,10 @@ static void allocator_push_self(lua_State *L, int object, int params)
 lua_allocator *lua_allocator_push(lua_State *L, int object, int params, const char **busy)
 {
     luaL_checkstack(L, 2 * LUA_MINSTACK, "an allocator");
-    lua_allocator *c = lua_newuserdatauv(L, sizeof *c, 3); /* the thread, the name, taken */
+    lua_allocator *c = lua_newuserdatauv(L, sizeof *c, 2); /* the thread, the name */
     memset(c, 0, sizeof *c);
+    c->host = lua_host(L);
+    luaL_setmetatable(L, LUA_ALLOCATOR_CLASS);
     lua_getfield(L, object, "name");
     luaL_checktype(L, -1, LUA_TSTRING);
     c->cls.name = lua_tostring(L, -1);
@@ -505,8 +507,21 @@ lua_allocator *lua_allocator_push(lua_State *L, int object, int params, const ch
     return c;
 }
 
+static int allocator_gc(lua_State *L)
+{
+    lua_allocator *c = luaL_checkudata(L, 1, LUA_ALLOCATOR_CLASS);
+    host_free(&c->host, c->taken, c->words * sizeof *c->taken);
+    c->taken = NULL;
+    c->words = 0;
+    return 0;
+}
+
 void lua_open_allocator(lua_State *L)
 {
+    luaL_newmetatable(L, LUA_ALLOCATOR_CLASS);
+    lua_pushcfunction(L, allocator_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
     luaL_newmetatable(L, LUA_ALLOCATOR);
     lua_setfield(L, -2, "Allocator");
     lua_allocator_push_names(L);

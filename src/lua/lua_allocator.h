@@ -43,9 +43,10 @@ typedef struct lua_allocator {
     const char **busy; /* the machine's, or idle's address */
     const char *idle;
     bool has[LUA_ALLOCATOR_FUNCTIONS];
-    bool serving;    /* a function runs */
-    bool refused;    /* in this call the heap was not allowed to grow */
-    uint64_t *taken; /* user value 3 */
+    bool serving; /* a function runs */
+    bool refused; /* in this call the heap was not allowed to grow */
+    vm_host host;
+    uint64_t *taken;
     size_t words;    /* of taken */
     uint64_t damage; /* where a method met damage, last */
     char who[80];    /* "allocator NAME" */
@@ -72,6 +73,7 @@ void lua_allocator_take(lua_allocator *c, uint64_t a, uint64_t n, bool taken);
 /* There is damage: the failure is left in the port's status. */
 void lua_allocator_damaged(lua_allocator *c, uint64_t at, const char *fmt, ...) VM_PRINTF(3, 4);
 
-#define LUA_ALLOCATOR "vmem.heap.allocator"
+#define LUA_ALLOCATOR       "vmem.heap.allocator"
+#define LUA_ALLOCATOR_CLASS "vmem.heap.class"
 
 #endif

@@ -117,11 +117,13 @@ static void memory_reserve(lua_State *L, lua_allocator *c, uint64_t n)
         words *= 2;
     if (words == c->words)
         return;
-    uint64_t *taken = lua_newuserdatauv(L, words * sizeof *taken, 0);
-    memset(taken, 0, words * sizeof *taken);
-    if (c->words)
-        memcpy(taken, c->taken, c->words * sizeof *taken);
-    lua_setiuservalue(L, lua_upvalueindex(1), 3);
+    uint64_t *taken =
+        host_realloc(&c->host, c->taken, c->words * sizeof *taken, words * sizeof *taken);
+    if (!taken) {
+        c->h->port.status = vm_fail_nomem(&c->h->port.error, c->who);
+        lua_memory_settle(L, c);
+    }
+    memset(taken + c->words, 0, (words - c->words) * sizeof *taken);
     c->taken = taken;
     c->words = words;
 }
