@@ -305,6 +305,24 @@ function TestHeapRecordCommand:testCommand()
     end
 end
 
+-- Where the sizes of files are limited, a larger one would end vmem itself.
+function TestHeapRecordCommand:testLimits()
+    local function limited(blocks, name)
+        local pipe = assert(io.popen(("ulimit -f %d; %s record %s/%s -- %s fork 2>&1"):format(blocks,
+            tree.quote(tree.vmem), folder, name, program)))
+        local out = pipe:read("a")
+        return out, select(3, pipe:close())
+    end
+    local out, code = limited(20000, "l.rep")
+    lu.assertEquals(code, 0, out)
+    lu.assertStrContains(out, "operations")
+    for _, name in ipairs({ "l.rep", here("qemu-x86_64") and "l.vmt" or nil }) do
+        out, code = limited(100, name)
+        lu.assertEquals(code, 1, out)
+        lu.assertStrContains(out, "no memory can be shared with the program")
+    end
+end
+
 -- Files that are cut off or damaged, however they are packed.
 TestHeapRecordFiles = {}
 

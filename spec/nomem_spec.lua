@@ -564,22 +564,9 @@ if os.execute(("command -v qemu-x86_64 >/dev/null && test -e %s/libvmem-record.s
     end, once = true })
 end
 
--- Its allocations, to a file and back.
+-- Its allocations.
 if os.execute(("test -e %s/libvmem-malloc.so"):format(tree.quote(tree.build))) then
-    table.insert(scenarios, { "recorded allocations", make = function(s)
-        s.path = os.tmpname()
-        os.remove(s.path)
-        s.path = s.path .. ".rep.zst"
-    end, act = function(s)
-        local t, why, code = vmem.heap.record({ "ls", "/", stdout = "/dev/null", limit = 4, output = s.path })
-        if t then t, why, code = vmem.heap.trace(s.path) end
-        if not t then return nil, why, code end
-        lu.assertEquals(#t, 4)
-        return true
-    end, once = true, finish = function(s)
-        lu.assertNil(io.open(s.path .. ".part"))
-        os.remove(s.path)
-    end })
+    table.insert(scenarios, (require("nomem_recording"))) -- not its second value, the path
 end
 
 -- A refusal told as it should be: raised, or nil, message, code.

@@ -83,13 +83,15 @@ static vm_status record_share(heap_recording *r, const heap_record_config *cfg, 
     if (cfg->limit && cfg->limit < (RECORD_ROOM - RECORD_SLACK) / 2)
         room = 2 * cfg->limit + RECORD_SLACK;
     void *at = MAP_FAILED;
-    *fd = memfd_create("vmem", MFD_CLOEXEC);
-    for (; *fd >= 0 && at == MAP_FAILED && room >= RECORD_LEAST; room /= 2) {
+    for (;; room /= 2) { /* less, where the sizes of files or of address spaces are limited */
         r->bytes = log_bytes(room);
-        if (ftruncate(*fd, (off_t)r->bytes) == 0)
+        *fd = spawn_memory(r->bytes);
+        if (*fd >= 0)
             at = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
-        if (at != MAP_FAILED)
+        if (at != MAP_FAILED || room / 2 < RECORD_LEAST)
             break;
+        if (*fd >= 0)
+            close(*fd);
     }
     if (at == MAP_FAILED)
         return vm_fail_sys(e, VM_IO, errno, "no memory can be shared with the program: %s",

@@ -54,8 +54,8 @@ static vm_status live_share(live_source *s, live_cursor *c, int *fd, vm_error *e
 {
     ring size = {.words = s->ring / 8};
     c->bytes = ring_bytes(&size);
-    *fd = memfd_create("vmem", MFD_CLOEXEC);
-    if (*fd >= 0 && ftruncate(*fd, (off_t)c->bytes) == 0) {
+    *fd = spawn_memory(c->bytes);
+    if (*fd >= 0) {
         void *at = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
         c->ring = at == MAP_FAILED ? NULL : at;
     }

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #if defined(__linux__)
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #endif
 
 extern char **environ;
@@ -20,6 +22,27 @@ vm_status spawn_pipe(int ends[2], vm_error *e)
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     return VM_OK;
 }
+
+#if defined(__linux__)
+
+int spawn_memory(uint64_t bytes)
+{
+    struct rlimit most;
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur != RLIM_INFINITY &&
+        bytes > most.rlim_cur) {
+        errno = EFBIG;
+        return -1;
+    }
+    int fd = memfd_create("vmem", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) == 0)
+        return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+#endif
 
 /* In the child: files in place, then the program. Never returns. */
 static void spawn_child(const spawn_config *how, int report, pid_t parent)

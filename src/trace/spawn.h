@@ -22,6 +22,10 @@ typedef struct spawn_config {
 /* Errors: VM_IO, with errno: a file, the program, or a process can't be had. */
 vm_status spawn_start(const spawn_config *how, pid_t *pid, vm_error *e);
 
+/* A file for memory that is shared with a program, without a name and of this size; -1, and
+ * errno: EFBIG beyond the limit of files' sizes, where asking would end this process. */
+int spawn_memory(uint64_t bytes);
+
 /* A pipe; neither end is the program's, unless it is told so. */
 vm_status spawn_pipe(int ends[2], vm_error *e);
 
