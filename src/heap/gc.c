@@ -110,6 +110,7 @@ void gc_close(collector *g, bool keep)
         if (list[i]->base)
             port_close(list[i]);
     }
+    host_free(&host, g->hints, g->hint_count * sizeof *g->hints);
     host_free(&host, g->seen, g->pages);
     host_free(&host, g, sizeof *g);
 }
@@ -299,6 +300,7 @@ static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
         s = gc_fit_blocks(g, e);
     if (s != VM_OK)
         return s;
+    gc_find_pages(g);
     gc_enter_ports(g);
     gc_blocks(g);
     s = gc_status(g, e);
