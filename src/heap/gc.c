@@ -298,9 +298,10 @@ static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
     vm_status s = gc_fit(g, &g->stack, 8 * (uint64_t)g->cfg.stack, e);
     if (s == VM_OK)
         s = gc_fit_blocks(g, e);
+    if (s == VM_OK)
+        s = gc_find_pages(g, e);
     if (s != VM_OK)
         return s;
-    gc_find_pages(g);
     gc_enter_ports(g);
     gc_blocks(g);
     s = gc_status(g, e);

@@ -98,7 +98,7 @@ typedef struct collector {
     uint64_t left;                /* bytes that were free behind it */
     uint8_t *seen;                /* by page of the heap: this collection was there */
     size_t pages;                 /* that `seen` has room for */
-    gc_hint *hints;               /* by page */
+    gc_hint *hints;               /* by page; they and `seen` are instruments, not of the process */
     size_t hint_count;
     const cache *outermost; /* NULL: not packed, or there is none */
     unsigned page_bits;
@@ -171,7 +171,7 @@ void gc_fail(collector *g, const char *fmt, ...) VM_PRINTF(2, 3);
 vm_status gc_forget_pages(collector *g, vm_error *e);
 void gc_see(collector *g, uint64_t a, uint64_t n);
 /* Where pages of the heap are on the host, for gc_fetch. */
-void gc_find_pages(collector *g);
+vm_status gc_find_pages(collector *g, vm_error *e);
 uint64_t gc_pages_of(const collector *g, uint64_t bytes);
 uint64_t gc_pages_seen(const collector *g, const gc_roots *r);
 vm_status gc_begin_layouts(collector *g, vm_error *e);
