@@ -229,7 +229,7 @@ for i, case in ipairs(cases()) do
     name = ("test%02d_%s"):format(i, table.concat(name, "_"):gsub("%W", "_"))
     TestGcModel[name] = function()
         local seed = tonumber(os.getenv("VMEM_SEED")) or 1000 * i
-        for k = 1, math.ceil(6 * scale) do
+        for k = 1, math.ceil(4 * scale) do
             local ops = model.program(random_of(seed + k), 160)
             ops.finish = k % 2 == 0
             local ok, err = pcall(run, case, ops)

@@ -400,17 +400,7 @@ end
 
 for _, row in ipairs(require("nomem_heaps")(with_machine)) do table.insert(scenarios, row) end
 table.insert(scenarios, require("nomem_detector")(with_machine))
--- A collector: its areas, a layout, a collection, its graph.
-table.insert(scenarios, { "gc", make = with_machine, act = function(s)
-    local h <close> = assert(vmem.heap.open(s.p, "implicit", { source = "mmap", limit = "16KiB" }))
-    local gc <close> = assert(vmem.gc({ heap = h, stack = 8, lookup = "tree" }))
-    local pair = assert(gc:layout({ size = 16, pointers = { 0, 8 } }))
-    local root = gc:root(assert(gc:new(pair)))
-    gc:finalizer(assert(gc:new(pair)), function() end)
-    local marked = assert(gc:collect()).marked
-    lu.assertTrue(h:check())
-    return marked + #gc:graph().nodes + (root.address > 0 and 1 or 0)
-end })
+table.insert(scenarios, require("nomem_gc")(with_machine))
 
 -- Each generator, and its first records.
 for _, g in ipairs(vmem.trace.generators()) do

@@ -16,7 +16,8 @@ local FAST = {
     l3 = { size = 0 } },
   tlb = { l1d = { entries = 16384, ways = 1 }, l2 = { entries = 0 } },
 }
-local CORE_I7 = { preset = "core-i7", dram = "256MiB" }
+-- That of the targets: as in run.lua.
+local CORE_I7 = { preset = "core-i7", dram = "256MiB", tlb = { l2 = { entries = 1536, ways = 12 } } }
 local PLACES = { { "core-i7", CORE_I7 }, { "fast", FAST }, { "native" } }
 local wanted = { precise = { 5, "-", 14 }, conservative = { 5, "-", 12 } }
 

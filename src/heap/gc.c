@@ -110,6 +110,7 @@ void gc_close(collector *g, bool keep)
         if (list[i]->base)
             port_close(list[i]);
     }
+    host_free(&host, g->hints, g->hint_count * sizeof *g->hints);
     host_free(&host, g->seen, g->pages);
     host_free(&host, g, sizeof *g);
 }
@@ -297,6 +298,8 @@ static vm_status gc_mark_sweep(collector *g, gc_roots *r, vm_error *e)
     vm_status s = gc_fit(g, &g->stack, 8 * (uint64_t)g->cfg.stack, e);
     if (s == VM_OK)
         s = gc_fit_blocks(g, e);
+    if (s == VM_OK)
+        s = gc_find_pages(g, e);
     if (s != VM_OK)
         return s;
     gc_enter_ports(g);

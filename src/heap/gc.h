@@ -66,6 +66,12 @@ typedef struct gc_counters {
 #undef X
 } gc_counters;
 
+/* Where a page of the heap is, for prefetching only: no longer there, it does no harm. */
+typedef struct gc_hint {
+    const uint8_t *bytes; /* on the host; NULL: not known */
+    uint64_t pa;          /* over a machine */
+} gc_hint;
+
 typedef struct collector {
     vm_host host;
     gc_config cfg;
@@ -92,6 +98,9 @@ typedef struct collector {
     uint64_t left;                /* bytes that were free behind it */
     uint8_t *seen;                /* by page of the heap: this collection was there */
     size_t pages;                 /* that `seen` has room for */
+    gc_hint *hints;               /* by page; they and `seen` are instruments, not of the process */
+    size_t hint_count;
+    const cache *outermost; /* NULL: not packed, or there is none */
     unsigned page_bits;
     vm_status wrong; /* what the collection that runs ran into; `error` says it */
     vm_error error;
@@ -161,6 +170,8 @@ void gc_fail(collector *g, const char *fmt, ...) VM_PRINTF(2, 3);
 /* Pages: none is seen yet; bytes of the heap are; how many are, with roots and its own. */
 vm_status gc_forget_pages(collector *g, vm_error *e);
 void gc_see(collector *g, uint64_t a, uint64_t n);
+/* Where pages of the heap are on the host, for gc_fetch. */
+vm_status gc_find_pages(collector *g, vm_error *e);
 uint64_t gc_pages_of(const collector *g, uint64_t bytes);
 uint64_t gc_pages_seen(const collector *g, const gc_roots *r);
 vm_status gc_begin_layouts(collector *g, vm_error *e);
@@ -205,6 +216,20 @@ VM_INLINE void gc_ports(collector *g, heap_port *list[GC_PORTS])
     list[5] = &g->outer;
 }
 VM_INLINE bool gc_is_inside(const collector *g, uint64_t a) { return a - g->base < g->span; }
+/* A block's first words and its header will be read: the host may fetch them, and what the
+ * machine's outermost cache knows of their line. Nothing of the machine changes. */
+VM_INLINE void gc_fetch(const collector *g, uint64_t block)
+{
+    const uint64_t page = (block >> g->page_bits) - (g->h->port.base >> g->page_bits),
+                   in = block & low_mask(g->page_bits);
+    if (page >= g->hint_count || !g->hints[page].bytes)
+        return;
+    VM_PREFETCH(g->hints[page].bytes + in);
+    VM_PREFETCH(g->hints[page].bytes + in - 8);
+    if (g->outermost)
+        VM_PREFETCH(
+            cache_packed_set(g->outermost, (g->hints[page].pa + in) >> g->outermost->line_bits));
+}
 VM_INLINE uint64_t gc_get(collector *g, uint64_t a)
 {
     return port_get(&g->h->port, a, (unsigned)g->cfg.pointer);

@@ -159,7 +159,7 @@ static uint64_t gc_find_inside(collector *g, uint64_t word)
     if (!bits)
         return 0;
     uint64_t block = g->base + ((e << 6 | log2_floor(bits)) << g->grain);
-    return word - block < gc_block_size(g, block) ? block : 0;
+    return word == block || word - block < gc_block_size(g, block) ? block : 0;
 }
 
 uint64_t gc_find(collector *g, uint64_t word)

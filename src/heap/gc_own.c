@@ -88,6 +88,39 @@ void gc_see(collector *g, uint64_t a, uint64_t n)
             g->seen[i - first] = 1;
 }
 
+static gc_hint gc_hint_of(const heap_port *t, uint64_t a)
+{
+    gc_hint hint = {NULL, 0};
+    if (!t->m)
+        hint.bytes = port_at(t, a, 8);
+    else if (machine_peek(t->m, t->p, a, &hint.pa)) {
+        const uint8_t *block = dram_block(&t->m->hw.mem, hint.pa);
+        hint.bytes = block ? block + (hint.pa & (DRAM_BLOCK - 1)) : NULL;
+    }
+    return hint;
+}
+
+/* Pages that move while the collector marks are not fetched where they are then: a hint is
+ * never read through. */
+vm_status gc_find_pages(collector *g, vm_error *e)
+{
+    const heap_port *t = &g->h->port;
+    const uint64_t first = align_down(t->base, UINT64_C(1) << g->page_bits),
+                   count = gc_pages_of(g, t->top - first);
+    void *room = g->hints;
+    if (g->page_bits > DRAM_BLOCK_BITS)
+        return VM_OK;
+    if (!host_grow(&g->host, &room, &g->hint_count, (size_t)count, sizeof *g->hints))
+        return vm_fail_nomem(e, "a collector's hints");
+    g->hints = room;
+    for (uint64_t i = 0; i < g->hint_count; i++)
+        g->hints[i] = i < count ? gc_hint_of(t, first + (i << g->page_bits)) : (gc_hint){NULL, 0};
+    const hardware *hw = t->m ? &t->m->hw : NULL;
+    const cache *c = hw && hw->cache_count ? hardware_cache(hw, 0, hw->cache_count - 1) : NULL;
+    g->outermost = c && c->packed ? c : NULL;
+    return VM_OK;
+}
+
 uint64_t gc_pages_of(const collector *g, uint64_t bytes)
 {
     return (bytes + low_mask(g->page_bits)) >> g->page_bits;
