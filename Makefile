@@ -210,7 +210,7 @@ demo: all
 
 lint: $(CORE)
 	@CC="$(CC)" tools/deps.sh lint
-	@LUA="$(LUA)" tools/lint.sh
+	+@LUA="$(LUA)" tools/lint.sh
 
 docs: all
 	@$(RUN) $(LUA) tools/docs.lua

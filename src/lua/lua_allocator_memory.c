@@ -119,13 +119,14 @@ static void memory_reserve(lua_State *L, lua_allocator *c, uint64_t n)
         return;
     uint64_t *taken =
         host_realloc(&c->host, c->taken, c->words * sizeof *taken, words * sizeof *taken);
-    if (!taken) {
+    if (taken) {
+        memset(taken + c->words, 0, (words - c->words) * sizeof *taken);
+        c->taken = taken;
+        c->words = words;
+    } else {
         c->h->port.status = vm_fail_nomem(&c->h->port.error, c->who);
-        lua_memory_settle(L, c);
+        lua_memory_settle(L, c); /* which raises it */
     }
-    memset(taken + c->words, 0, (words - c->words) * sizeof *taken);
-    c->taken = taken;
-    c->words = words;
 }
 
 uint64_t lua_memory_more(lua_State *L, lua_allocator *c, uint64_t n)
