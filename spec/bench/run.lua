@@ -10,6 +10,7 @@
 ---     make bench SPEC=--heap            allocators, beside the host's malloc
 ---     make bench SPEC=--gc              collectors, beside a plain mark in C
 ---     make bench SPEC=--lua-allocators  allocators in Lua, in the same way
+---     make bench SPEC=--detector        what an error detector costs
 ---     make bench SPEC=--recording       recording what a program allocates
 ---
 --- Made traces are copied into memory first, so that making them costs nothing
@@ -217,6 +218,10 @@ if arg[1] == "--lua-policies" then
 end
 if arg[1] == "--gc" then
   dofile(folder .. "spec/bench/gc.lua")(folder, arg[2])
+  return
+end
+if arg[1] == "--detector" then
+  dofile(folder .. "spec/bench/detector.lua")()
   return
 end
 if arg[1] == "--recording" then

@@ -118,6 +118,7 @@ typedef struct detect_hooks {
 typedef struct detect_frame {
     uint64_t id;     /* never given again */
     uint64_t sp;     /* before it was entered */
+    uint32_t site;   /* where it was entered, and its variables declared */
     uint32_t locals; /* of detect.locals before */
     char name[DETECT_NAME];
 } detect_frame;

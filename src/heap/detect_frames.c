@@ -52,13 +52,17 @@ vm_status detect_enter(detect *d, const char *name, uint64_t *id, vm_error *e)
         return s;
     if (first)
         d->stack.at = d->stack.high;
+    uint32_t site;
+    s = detect_site(d, &site, e);
+    if (s != VM_OK)
+        return s;
     void *list = d->frames;
     if (!host_grow(&d->host, &list, &d->frame_cap, d->frame_count + 1, sizeof *d->frames))
         return vm_fail_nomem(e, "a frame");
     d->frames = list;
     detect_frame *f = &d->frames[d->frame_count++];
     *f = (detect_frame){
-        .id = ++d->last_frame, .sp = d->stack.at, .locals = (uint32_t)d->local_count};
+        .id = ++d->last_frame, .sp = d->stack.at, .site = site, .locals = (uint32_t)d->local_count};
     frame_name(f->name, name);
     *id = f->id;
     return VM_OK;
@@ -76,18 +80,14 @@ vm_status detect_local(detect *d, const char *name, uint64_t size, tracked *out,
     if (!host_grow(&d->host, &list, &d->local_cap, d->local_count + 1, sizeof *d->locals))
         return vm_fail_nomem(e, "a variable");
     d->locals = list;
-    uint32_t site;
-    vm_status s = detect_site(d, &site, e);
-    if (s != VM_OK)
-        return s;
     detect_block b = {.part = PART_STACK,
                       .start = align_down(d->stack.at - red - size, FRAME_ALIGN),
                       .size = size,
                       .high = d->stack.at,
-                      .made = site};
+                      .made = d->frames[d->frame_count - 1].site};
     b.low = b.start - red;
     frame_name(b.name, name);
-    s = detect_place(d, &b, true, out, e);
+    vm_status s = detect_place(d, &b, true, out, e);
     if (s != VM_OK)
         return s;
     d->locals[d->local_count++] = out->from;
