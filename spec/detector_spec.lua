@@ -578,6 +578,20 @@ function TestDetectorLeaks:testEachKind()
     m:close()
 end
 
+-- Where pointers are words of 4 bytes.
+function TestDetectorLeaks:testPointersOfFourBytes()
+    local d, p, _, m = setup({ machine = { preset = "x86-32", dram = "4MiB" } })
+    local root, a, b, c = d:global("root", 8), d:calloc(1, 16), d:calloc(1, 16), d:calloc(1, 16)
+    d:store(root + 4, a, 4)
+    d:store(a + 4, b, 4)
+    lu.assertEquals(d:load(a + 4, 4):block().address, b:value())
+    d:store(d:load(d:load(root + 4, 4) + 4, 4) + 16, 1, 4)
+    lu.assertEquals(d:reports()[1].kind, "overrun")
+    p:store(root:value() + 2, c:value(), 4) -- at no word; the upper half of the other is gone
+    lu.assertEquals(losses(d), { [a:value()] = "definite", [b:value()] = "indirect", [c:value()] = "definite" })
+    m:close()
+end
+
 -- The definitions, by sets that grow until they no longer do.
 local function classify(n, edges, roots)
     local function reach(from, firm)
