@@ -204,11 +204,12 @@ uint64_t gc_find_outer(collector *g, uint64_t word);
 uint64_t gc_outer_row(collector *g, uint64_t block);
 bool gc_set_outer_mark(collector *g, uint64_t block);
 
-/* All that a collector reads and writes through; the heap's is the first. */
+/* All that a collector reads and writes through; the heap's is the first, NULL if that is
+ * closed. */
 #define GC_PORTS 6
 VM_INLINE void gc_ports(collector *g, heap_port *list[GC_PORTS])
 {
-    list[0] = &g->h->port;
+    list[0] = g->h ? &g->h->port : NULL;
     list[1] = &g->map;
     list[2] = &g->tree;
     list[3] = &g->stack;
