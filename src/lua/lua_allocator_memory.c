@@ -122,6 +122,7 @@ static void memory_reserve(lua_State *L, lua_allocator *c, uint64_t n)
     if (!taken) {
         c->h->port.status = vm_fail_nomem(&c->h->port.error, c->who);
         lua_memory_settle(L, c);
+        return; /* it has raised */
     }
     memset(taken + c->words, 0, (words - c->words) * sizeof *taken);
     c->taken = taken;
