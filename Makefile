@@ -26,7 +26,7 @@ OPT     ?= -O2
 
 # Compilers at once, and processes that share the specs out.
 JOBS    ?= $(or $(shell nproc 2>/dev/null),1)
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
 endif
 
