@@ -81,6 +81,7 @@ build = {
       ["vmem.presets"] = "lua/vmem/presets.lua",
       ["vmem.record"] = "lua/vmem/record.lua",
       ["vmem.report"] = "lua/vmem/report.lua",
+      ["vmem.say"] = "lua/vmem/say.lua",
       ["vmem.shrink"] = "lua/vmem/shrink.lua",
       ["vmem.states"] = "lua/vmem/states.lua",
       ["vmem.text"] = "lua/vmem/text.lua",

@@ -3,9 +3,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local dfuzz = require("fuzz.detector_fuzz")
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function setup(o)
     o = o or {}

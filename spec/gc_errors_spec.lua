@@ -1,24 +1,11 @@
 -- Collectors and what goes wrong: finalizers that do what they should not, damage, options,
 -- allocators in Lua, heaps and machines that go.
 local lu = require("luaunit")
+local raises = require("scene").raises
+local collectors = require("gc_scene")
 local vmem = require("vmem")
 
-local function setup(t, heap, machine)
-    local m = vmem.machine(machine or { preset = "core-i7", dram = "8MiB" })
-    local p = m:spawn()
-    local h = assert(vmem.heap.open(p, heap or "segregated", { source = "mmap", limit = "1MiB" }))
-    t = t or {}
-    t.heap = h
-    return assert(vmem.gc(t)), h, p, m
-end
-
-local function raises(text, f, ...)
-    local ok, err = pcall(f, ...)
-    lu.assertFalse(ok, "no error, but should say: " .. text)
-    lu.assertStrContains(tostring(err), text)
-end
-
-local PAIR = { size = 16, pointers = { 0, 8 } }
+local setup, PAIR = collectors.setup, collectors.PAIR
 
 TestGcFinalizers = {}
 

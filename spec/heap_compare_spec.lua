@@ -6,7 +6,7 @@ local json = require("dkjson")
 local tree = require("tree")
 
 local heap = vmem.heap
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 local MACHINE = { preset = "x86-32", dram = "4MiB" }
 
 local function program(seed, n)

@@ -3,9 +3,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local model = require("model_heap_dl")
 local programs = require("heap_programs")
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function sound(h)
     local ok, what, at = h:check()

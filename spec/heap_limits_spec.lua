@@ -1,9 +1,8 @@
 -- Heaps that end, are damaged or are misused.
 local lu = require("luaunit")
+local raises = require("scene").raises
 local vmem = require("vmem")
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function process(t)
     local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
@@ -211,12 +210,6 @@ function TestHeapDamage:testRandomWordsEndEveryCall()
 end
 
 TestHeapMisuse = {}
-
-local function raises(text, f, ...)
-    local ok, err = pcall(f, ...)
-    lu.assertFalse(ok)
-    lu.assertStrContains(tostring(err), text)
-end
 
 function TestHeapMisuse:testOptions()
     local p, m = process()

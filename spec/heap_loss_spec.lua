@@ -4,9 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 
 local heap = vmem.heap
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function process(t)
     local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })

@@ -1,6 +1,7 @@
 -- Allocators in Lua that err: each mistake is an error that names the allocator and the call;
 -- the process and the machine go on, the heap only if no call failed midway.
 local lu = require("luaunit")
+local raises = require("scene").raises
 local vmem = require("vmem")
 
 local allocator = vmem.heap.allocator
@@ -12,13 +13,6 @@ local function plain(t)
         free = function(self, a) self:push(self.head, a) end }
     for k, v in pairs(t) do base[k] = v end
     return allocator(base)
-end
-
-local function raises(text, f, ...)
-    local ok, err = pcall(f, ...)
-    lu.assertFalse(ok, text)
-    lu.assertStrContains(tostring(err), text)
-    return err
 end
 
 TestHeapLuaErrors = {}

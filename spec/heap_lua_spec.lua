@@ -3,8 +3,7 @@
 local lu = require("luaunit")
 local vmem = require("vmem")
 local tree = require("tree")
-
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local function process(t)
     local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })

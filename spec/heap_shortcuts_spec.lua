@@ -4,9 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local fuzz = require("fuzz.machine_fuzz")
 local policies = require("fuzz.flat_model").policies
-
--- Fewer random cases where everything is slow (sanitizers): VMEM_CASES=0.1
-local scale = tonumber(os.getenv("VMEM_CASES") or 1)
+local scale = require("scale")
 
 local names = {}
 for _, row in ipairs(vmem.heap.allocators()) do names[#names + 1] = row.name end

@@ -32,4 +32,13 @@ function scene.fault(f, ...)
     return e
 end
 
+--- f(...) raises an error that says `text`, whatever kind of value it is.
+---@return any error
+function scene.raises(text, f, ...)
+    local ok, err = pcall(f, ...)
+    lu.assertFalse(ok, "no error, but should say: " .. text)
+    lu.assertStrContains(tostring(err), text)
+    return err
+end
+
 return scene

@@ -8,8 +8,11 @@ local core = require "vmem.core"
 local graph = require "vmem.gc.graph"
 local options = require "vmem.options"
 local text = require "vmem.text"
+local say = require "vmem.say"
 
 local gc = {}
+
+local names_of = say.names
 
 local modes = { precise = 0, conservative = 1, copying = 2 }
 
@@ -26,13 +29,6 @@ local rows = {
 }
 local triggers = { { "allocated", "bytes", 0 }, { "free", "bytes", 0 } }
 local others = { heap = true, roots = true, trigger = true }
-
-local function names_of(t)
-  local list = {}
-  for name in pairs(t) do list[#list + 1] = name end
-  table.sort(list)
-  return table.concat(list, ", ")
-end
 
 -- The value that the core takes, or nil and what the option takes.
 local function value_of(kind, v)

@@ -8,8 +8,11 @@ local core = require "vmem.core"
 local policy = require "vmem.policy"
 local presets = require "vmem.presets"
 local lpeg = require "lpeg"
+local say = require "vmem.say"
 
 local options = {}
+
+local show = say.show
 
 options.rows = core.option_rows()
 
@@ -84,8 +87,6 @@ local function unknown(name)
   local near = options.nearest(name, names)
   error(("there is no option %s%s"):format(name, near and (", did you mean " .. near .. "?") or ""), 0)
 end
-
-local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
 
 --- A policy as a user gives it: an object of vmem.policy, or the text "2q:kin=0.5" of a
 --- built-in one for { "2q", kin = 0.5 } (other values come back as they are).

@@ -6,8 +6,11 @@
 
 local core = require "vmem.core"
 local check = require "vmem.policy.check"
+local say = require "vmem.say"
 
 local policy = {}
+
+local kind, show, names_of = say.kind, say.show, say.names
 
 local Policy = core.Policy -- the metatable by which the core knows them
 Policy.__index = {}
@@ -23,18 +26,6 @@ local fields = {
 local reserved = { slots = true, seed = true, inner = true }
 
 local LIMIT = 100000000 -- VM instructions of a call: about a second
-
-local function kind(v) return math.type(v) == "integer" and "integer" or type(v) end
-
-local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
-
--- "insert, remove, touch"
-local function names_of(t)
-  local names = {}
-  for name in pairs(t) do names[#names + 1] = name end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
 
 local function check_params(name, params)
   for k in pairs(params) do

@@ -1,6 +1,17 @@
---- Counterexamples made small.
+--- Random programs that can be had again, and counterexamples made small.
 
 local shrink = {}
+
+--- Random numbers that are the same wherever they are drawn: random(n) is 0 to n - 1.
+---@param seed integer
+---@return fun(n: integer): integer
+function shrink.random(seed)
+  local state = seed
+  return function(n)
+    state = state * 6364136223846793005 + 1442695040888963407
+    return (state >> 33) % n
+  end
+end
 
 --- Leave out what is not needed of a list that fails: halves of it, quarters, ..., single
 --- members. What comes behind the member that failed goes at once.

@@ -4,8 +4,11 @@
 --- the name of a built-in allocator does. docs/allocators-in-lua.md is the tutorial.
 
 local core = require "vmem.core"
+local say = require "vmem.say"
 
 local allocator = {}
+
+local kind, show, names_of = say.kind, say.show, say.names
 
 local Allocator = core.Allocator -- the metatable by which the core knows them
 Allocator.__index = {}
@@ -23,17 +26,6 @@ local INSTRUCTIONS = 100000000 -- of a call: about a second
 
 --- The rows of the options that all of them have.
 allocator.rows = core.heap_lua_options()
-
-local function kind(v) return math.type(v) == "integer" and "integer" or type(v) end
-
-local function show(v) return type(v) == "string" and ("%q"):format(v) or tostring(v) end
-
-local function names_of(t)
-  local names = {}
-  for name in pairs(t) do names[#names + 1] = name end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
 
 local function make(t)
   local call = "vmem.heap.allocator"

@@ -124,17 +124,9 @@ local steps = {
   end,
 }
 
-local function random(seed)
-  local state = seed
-  return function(n)
-    state = state * 6364136223846793005 + 1442695040888963407
-    return (state >> 33) % n
-  end
-end
-
 -- Mostly small blocks, some large, some that no heap holds; phases that grow and that shrink.
 local function program(seed, limit, length)
-  local r = random(seed)
+  local r = shrink.random(seed)
   local ops, blocks, growing = {}, 4 + length // 6, true
   for i = 1, length do
     if r(30) == 0 then growing = not growing end

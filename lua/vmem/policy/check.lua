@@ -107,17 +107,9 @@ local steps = {
   end,
 }
 
-local function random(seed)
-  local state = seed
-  return function(n)
-    state = state * 6364136223846793005 + 1442695040888963407
-    return (state >> 33) % n
-  end
-end
-
 -- Phases of locality, loops and scans, so that all sides of a policy are met.
 local function workload(seed, slots, length)
-  local r = random(seed)
+  local r = shrink.random(seed)
   local ops, base, span, kind, at = {}, 0, slots + 1, 0, 0
   for i = 1, length do
     if r(40) == 0 then base, span, kind = r(3) * slots, 1 + r(3 * slots), r(3) end
