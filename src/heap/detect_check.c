@@ -1,3 +1,10 @@
+/* detect_check.c: is an access allowed, and if not, what is said of it?
+ *
+ * A pointer that knows its block is judged by that block: whatever else lies where it
+ * leads is not its own. A plain address is judged by the shadow of its bytes, and where
+ * a byte is nobody's, by the block that is nearest. Reports of one kind from one place
+ * in the program are one report that is counted.
+ */
 #include "detect.h"
 
 /* --- reports ------------------------------------------------------------------------ */

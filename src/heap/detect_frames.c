@@ -1,3 +1,10 @@
+/* detect_frames.c: what a program has beside its heaps: frames with variables on a stack,
+ * variables of the data segment, mappings.
+ *
+ * Stack and data are areas of the detector's own, mapped when the first of them is
+ * wanted. A frame grows downwards; its variables have redzones between them. Left, they
+ * are blocks that are gone: their shadow names them until another frame covers it.
+ */
 #include "detect.h"
 
 #include <errno.h>

@@ -1,3 +1,10 @@
+/* detect_leak.c: which live blocks can still be reached, in memcheck's four kinds
+ * (Valgrind's manual, 4.2.8).
+ *
+ * From the roots each initialised, aligned word is followed if it leads into a live block:
+ * to its start, or into its midst, which makes all behind it possible only. Of what is
+ * left as few blocks as possible are lost for themselves, all others are lost with them.
+ */
 #include "detect.h"
 
 const char *const detect_loss_names[] = {"definite", "indirect", "possible", "reachable", NULL};

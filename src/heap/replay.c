@@ -1,3 +1,4 @@
+/* replay.c: a trace of allocations in one call, metered as one. */
 #include "heap.h"
 
 vm_status heap_replay(heap *h, const heap_op *ops, size_t n, uint64_t *block, uint32_t ids,
