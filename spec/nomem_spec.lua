@@ -501,6 +501,9 @@ end, once = true })
 local function open_row(format, packer, command)
     return { ("open %s, %s"):format(format, packer),
         make = function(s)
+            local program = command and command:match("^%S+")
+            lu.skipIf(program and not os.execute(("command -v %s >/dev/null 2>&1"):format(program)),
+                tostring(program) .. " is not there")
             with_machine(s)
             s.path = os.tmpname()
             if format == "vmt" then
