@@ -209,6 +209,23 @@ function TestHeapDamage:testRandomWordsEndEveryCall()
     end
 end
 
+-- A free block whose next one is itself: the call that walks the list fails midway, and what
+-- comes after is refused at once.
+function TestHeapDamage:testWhatIsRefusedCostsNothing()
+    local m <close> = vmem.machine({ preset = "core-i7" })
+    local p = m:spawn()
+    local h = assert(vmem.heap.open(p, "explicit"))
+    local a = h:malloc(100)
+    h:malloc(100)
+    h:free(a)
+    p:store(a + 8, a - h:range())
+    raises("does not end", h.malloc, h, 5000)
+    local before = h:stats()
+    raises("the heap can't be used", h.malloc, h, 1)
+    raises("the heap can't be used", h._replay, h, ("=I8I4I4"):pack(10, 0, 0), 1)
+    lu.assertEquals(h:stats(), before)
+end
+
 TestHeapMisuse = {}
 
 function TestHeapMisuse:testOptions()

@@ -5,9 +5,12 @@ vm_status heap_replay(heap *h, const heap_op *ops, size_t n, uint64_t *block, ui
                       size_t *done, vm_error *e)
 {
     heap_meter at;
+    *done = 0;
     vm_status s = heap_ready(h, &at, e);
+    if (s != VM_OK)
+        return s;
     h->batch = true;
-    for (*done = 0; s == VM_OK && *done < n; ++*done) {
+    for (; *done < n; ++*done) {
         const heap_op *o = &ops[*done];
         uint64_t none = 0, *b = o->id < ids ? &block[o->id] : &none, a = 0;
         switch (o->kind) {
