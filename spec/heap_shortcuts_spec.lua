@@ -133,3 +133,25 @@ function TestHeapShortcuts:testMachinesOfTheUsualGeometry()
     end
     lu.assertTrue(whole >= cases // 4, whole)
 end
+
+-- realloc reads pages of zeros between its stores: each takes the other's place as the most
+-- recent of a TLB's set.
+function TestHeapShortcuts:testCopiesOfWhatNobodyHasWritten()
+    local function copied(entries, ways, shortcuts)
+        local m <close> = vmem.machine({ preset = "core-i7", shortcuts = shortcuts,
+            tlb = { l1d = { entries = entries, ways = ways }, l2 = { entries = 0 } } })
+        local p = m:spawn()
+        local h = assert(vmem.heap.open(p, "implicit", { source = "mmap" }))
+        local a = h:malloc(40000)
+        h:malloc(8)
+        a = h:realloc(a, 50000)
+        p:write(a, ("x"):rep(5000))
+        h:malloc(8)
+        h:realloc(a, 70000)
+        return m:_stats()
+    end
+    for _, geometry in ipairs({ { 2, 2 }, { 4, 4 }, { 4, 2 }, { 64, 4 } }) do
+        lu.assertNil(fuzz.difference(copied(geometry[1], geometry[2], true), copied(geometry[1], geometry[2], false),
+            table.concat(geometry, "/")))
+    end
+end

@@ -278,6 +278,44 @@ function TestShortcuts:testGeneratedTracesOnThePresets()
     end
 end
 
+-- One number at a time, of memory that nobody has written, and that is there twice: in two
+-- mappings of a file, and in a child.
+function TestShortcuts:testSingleNumbers()
+    local PAGE, PAGES = 4096, 24
+    local function run(seed, shortcuts)
+        local rng = fuzz.random(seed)
+        local m <close> = with({ preset = rng.pick({ "core-i7", "sv39" }), dram = "512KiB", swap = "1MiB",
+            policy = rng.pick({ "clock", "lru" }), resident = rng.pick({ 12, 100 }) }, shortcuts)
+        local p, seen, f = m:spawn(), {}, m:file("f", ("\0"):rep(PAGES * PAGE))
+        local at = {}
+        for i = 1, 2 do at[i] = assert(p:mmap({ length = PAGES * PAGE, file = f, flags = "shared", prot = "rw" })) end
+        at[3] = assert(p:mmap({ length = PAGES * PAGE }))
+        local tasks = { p, assert(p:fork()) }
+        local flat = {}
+        for i = 1, 1500 do
+            local who, area, size = rng.below(2) + 1, rng.below(3) + 1, 1 << rng.below(4)
+            local offset = (rng.below(PAGES) * PAGE + rng.below(12) * 8) // size * size
+            local key = area < 3 and 0 or who
+            flat[key] = flat[key] or {}
+            if rng.below(3) == 0 then
+                local x = rng.below(256)
+                tasks[who]:store(at[area] + offset, x, size)
+                for k = 0, size - 1 do flat[key][offset + k] = k == 0 and x or 0 end
+            else
+                seen[i] = tasks[who]:load(at[area] + offset, size)
+                local x = 0
+                for k = size - 1, 0, -1 do x = x << 8 | (flat[key][offset + k] or 0) end
+                lu.assertEquals(seen[i], x, ("seed %d, step %d"):format(seed, i))
+            end
+        end
+        lu.assertEquals({ m:check() }, { true })
+        return m:_stats()
+    end
+    for seed = 1, math.ceil(20 * scale) do
+        lu.assertNil(fuzz.difference(run(seed, true), run(seed, false), "seed " .. seed))
+    end
+end
+
 function TestShortcuts:testTheRecordedProgram()
     local file = io.popen("ls " .. tree.quote(tree.root .. "/examples/traces") .. "/*.vmt 2>/dev/null")
     local paths = {}

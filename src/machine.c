@@ -364,10 +364,13 @@ uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write)
     if (pa >= m->hw.mem.size)
         return NULL;
     uint8_t *block = write ? dram_commit(&m->hw.mem, pa) : dram_block(&m->hw.mem, pa);
-    if (!block)
+    if (!block && write)
         return NULL;
     window_translate(w, s, at, vpn, found);
-    window_know(w, vpn, pa, found.pay, block);
+    if (block)
+        window_know(w, vpn, pa, found.pay, block);
+    else
+        w->pages[(uint32_t)vpn & w->page_mask].opened = 0; /* it is not the most recent now */
     if (w->exact)
         machine_touch(m, pa, kind);
     if (c)
@@ -376,7 +379,7 @@ uint8_t *machine_near(machine *m, uint64_t va, uint32_t n, bool write)
         ++*w->counts[write];
     m->n.loads += !write;
     m->n.stores += write;
-    return block + (pa & (DRAM_BLOCK - 1));
+    return block ? block + (pa & (DRAM_BLOCK - 1)) : w->zeros;
 }
 
 static bool machine_move_out(machine *m, void *ud, uint64_t pa, uint32_t n)

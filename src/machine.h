@@ -67,8 +67,9 @@ typedef struct machine_window {
     cache *cache;
     uint64_t limit; /* of addresses; 0: the window is closed */
     uint64_t asid_tag;
-    bool apt;   /* constant: this machine has short ways */
-    bool exact; /* the policy of frames must be told */
+    bool apt;         /* constant: this machine has short ways */
+    bool exact;       /* the policy of frames must be told */
+    uint8_t zeros[8]; /* what loads find where nobody has written; never written itself */
     window_page pages[WINDOW_PAGES];
 } machine_window;
 

@@ -113,18 +113,18 @@ static uint64_t load_number(lua_State *L, machine *m, process *p, uint64_t va, u
     fault_info info;
     vm_error e;
     const uint8_t *at = NULL;
-    if (kind == ACCESS_LOAD && n >= 4) {
+    if (kind == ACCESS_LOAD) {
         machine_window_open(m, p);
         at = machine_near(m, va, n, false);
         machine_window_close(m);
     }
-    if (at)
+    if (at && n >= 4)
         return dram_load(at, n);
-    vm_status s = machine_read(m, p, va, b, n, kind, &info, &e);
+    vm_status s = at ? VM_OK : machine_read(m, p, va, b, n, kind, &info, &e);
     if (s != VM_OK)
         lua_raise_access(L, m, p, s, &info, &e);
     for (unsigned i = n; i-- > 0;)
-        x = x << 8 | b[i];
+        x = x << 8 | (at ? at : b)[i];
     return x;
 }
 
