@@ -227,16 +227,15 @@ static bool dl_check(tags *t, heap_wrong *wrong, uint64_t *members)
 static bool dl_lists(tags *t, heap_member *visit, void *ud)
 {
     const dl_heap *d = (dl_heap *)t;
-    const uint64_t own[] = {d->victim, d->top};
-    uint64_t seen = 0;
+    bool enough = false;
     tags_begin(t);
-    for (unsigned bin = 0; bin < DL_BINS + 2; bin++)
-        for (uint64_t a = bin < DL_BINS ? heap_link(&t->h, dl_head(t, bin)) : own[bin - DL_BINS]; a;
-             a = bin < DL_BINS ? heap_link(&t->h, a + tags_word(t)) : 0)
-            if (!heap_step(&t->h, &seen))
-                return false;
-            else if (!visit(ud, bin, a))
-                return true;
+    for (unsigned bin = 0; bin < DL_BINS && !enough; bin++)
+        if (!tags_members(t, bin, heap_link(&t->h, dl_head(t, bin)), visit, ud, &enough))
+            return false;
+    if (d->victim && !enough)
+        enough = !visit(ud, DL_BINS, d->victim);
+    if (d->top && !enough)
+        visit(ud, DL_BINS + 1, d->top);
     return true;
 }
 

@@ -285,10 +285,9 @@ static bool heap_within(heap *h, uint64_t n)
 
 static bool heap_guarded(const heap *h) { return h->guard && !h->passed; }
 
-vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
+/* align 0: as all blocks are. */
+static vm_status heap_allot(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_error *e)
 {
-    if (heap_guarded(h))
-        return h->guard->malloc(h->guard, h, 0, 1, n, false, a, e);
     heap_meter at;
     vm_status s = heap_ready(h, &at, e);
     *a = 0;
@@ -297,11 +296,18 @@ vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
     if (n == 0)
         return heap_done(h, &at, e);
     h->n.mallocs++;
-    if (heap_within(h, n))
-        *a = h->cls->malloc(h, n);
+    if (heap_within(h, n) && heap_within(h, align))
+        *a = align ? h->cls->memalign(h, align, n) : h->cls->malloc(h, n);
     s = heap_got(h, &at, n, *a, e);
     heap_note_peak(h);
     return s;
+}
+
+vm_status heap_malloc(heap *h, uint64_t n, uint64_t *a, vm_error *e)
+{
+    if (heap_guarded(h))
+        return h->guard->malloc(h->guard, h, 0, 1, n, false, a, e);
+    return heap_allot(h, 0, n, a, e);
 }
 
 vm_status heap_calloc(heap *h, uint64_t count, uint64_t size, uint64_t *a, vm_error *e)
@@ -329,22 +335,11 @@ vm_status heap_memalign(heap *h, uint64_t align, uint64_t n, uint64_t *a, vm_err
         return vm_fail_sys(e, VM_REFUSED, EINVAL, "memalign: %llu is not a power of two",
                            (unsigned long long)align);
     if (align <= (uint64_t)h->cfg.align)
-        return heap_malloc(h, n, a, e);
+        return heap_allot(h, 0, n, a, e);
     if (!h->cls->memalign)
         return vm_fail_sys(e, VM_REFUSED, EINVAL, "memalign: %s aligns to %lld bytes, not to %llu",
                            h->cls->name, (long long)h->cfg.align, (unsigned long long)align);
-    heap_meter at;
-    vm_status s = heap_ready(h, &at, e);
-    if (s != VM_OK)
-        return s;
-    if (n == 0)
-        return heap_done(h, &at, e);
-    h->n.mallocs++;
-    if (heap_within(h, n) && heap_within(h, align))
-        *a = h->cls->memalign(h, align, n);
-    s = heap_got(h, &at, n, *a, e);
-    heap_note_peak(h);
-    return s;
+    return heap_allot(h, align, n, a, e);
 }
 
 vm_status heap_free(heap *h, uint64_t a, vm_error *e)

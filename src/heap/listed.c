@@ -185,14 +185,11 @@ static bool listed_check(tags *t, heap_wrong *wrong, uint64_t *members)
 
 static bool listed_lists(tags *t, heap_member *visit, void *ud)
 {
-    uint64_t seen = 0;
+    bool enough = false;
     tags_begin(t);
-    for (unsigned c = 0; c <= listed_last(t); c++)
-        for (uint64_t a = listed_end(t, c, LISTED_HEAD); a; a = heap_link(&t->h, a + tags_word(t)))
-            if (!heap_step(&t->h, &seen))
-                return false;
-            else if (!visit(ud, c, a))
-                return true;
+    for (unsigned c = 0; c <= listed_last(t) && !enough; c++)
+        if (!tags_members(t, c, listed_end(t, c, LISTED_HEAD), visit, ud, &enough))
+            return false;
     return true;
 }
 

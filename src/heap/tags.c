@@ -436,6 +436,17 @@ bool tags_lists(heap *h, heap_member *visit, void *ud)
     return t->index->lists ? t->index->lists(t, visit, ud) : tags_walk(h, tags_visit_free, &f);
 }
 
+bool tags_members(tags *t, unsigned list, uint64_t a, heap_member *visit, void *ud, bool *enough)
+{
+    uint64_t seen = 0;
+    for (; a && !*enough; a = heap_link(&t->h, a + tags_word(t))) {
+        if (!heap_step(&t->h, &seen))
+            return false;
+        *enough = !visit(ud, list, a);
+    }
+    return true;
+}
+
 bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a)
 {
     if (a < t->first || a >= t->h.port.top || (a - t->first) & ((uint64_t)t->h.cfg.align - 1))

@@ -92,6 +92,9 @@ VM_INLINE bool tags_smaller(tags *t, uint64_t at, uint64_t a, uint64_t size)
 }
 /* Begin a walk: no list of a sound heap has more members. */
 VM_INLINE void tags_begin(tags *t) { t->h.fuel = (t->h.port.top - t->h.port.base) / t->least + 2; }
+/* Members of a list, from `a` on by their links; *enough: `visit` wants no more. False:
+ * damaged. */
+bool tags_members(tags *t, unsigned list, uint64_t a, heap_member *visit, void *ud, bool *enough);
 bool tags_says_member(tags *t, heap_wrong *wrong, uint64_t a); /* is it a free block? */
 
 extern const char *const tags_fits[],

@@ -147,15 +147,11 @@ static bool tlsf_check(tags *t, heap_wrong *wrong, uint64_t *members)
 /* A list's number: its power of two, and in the lowest bits which sixteenth. */
 static bool tlsf_lists(tags *t, heap_member *visit, void *ud)
 {
-    uint64_t seen = 0;
+    bool enough = false;
     tags_begin(t);
-    for (unsigned i = 0; i < tlsf_powers(t) * TLSF_PART; i++)
-        for (uint64_t a = heap_link(&t->h, tlsf_head(t, 0, i)); a;
-             a = heap_link(&t->h, a + tags_word(t)))
-            if (!heap_step(&t->h, &seen))
-                return false;
-            else if (!visit(ud, i, a))
-                return true;
+    for (unsigned i = 0; i < tlsf_powers(t) * TLSF_PART && !enough; i++)
+        if (!tags_members(t, i, heap_link(&t->h, tlsf_head(t, 0, i)), visit, ud, &enough))
+            return false;
     return true;
 }
 
