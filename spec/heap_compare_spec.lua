@@ -4,27 +4,14 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local json = require("dkjson")
 local tree = require("tree")
+local programs = require("heap_programs")
 
 local heap = vmem.heap
 local scale = require("scale")
 local MACHINE = { preset = "x86-32", dram = "4MiB" }
 
 local function program(seed, n)
-    math.randomseed(seed)
-    local list, live, id = {}, {}, 0
-    for i = 1, n do
-        local r = math.random(10)
-        if r <= 5 or #live == 0 then
-            live[#live + 1] = id
-            list[i] = { "a", id, math.random(3) == 1 and 0 or math.random(600) }
-            id = id + 1
-        elseif r <= 8 then
-            list[i] = { "f", table.remove(live, math.random(#live)) }
-        else
-            list[i] = { "r", live[math.random(#live)], math.random(900) }
-        end
-    end
-    return assert(heap.trace(list))
+    return programs.trace(seed, n, { nothing = 3, size = 600, grown = 900 })
 end
 
 TestHeapStepper = {}

@@ -5,16 +5,11 @@ local model = require("model_heap_dl")
 local programs = require("heap_programs")
 local scale = require("scale")
 
-local function sound(h)
-    local ok, what, at = h:check()
-    if not ok then error(("%s (%#x)"):format(what, at), 2) end
-end
-
-local function pick(rng, list) return list[rng(#list)] end
+local process, sound, pick = programs.process, programs.sound, programs.pick
 
 local function random_options(rng)
     local word = pick(rng, { 4, 8 })
-    return {
+    return "dlmalloc", {
         word = word,
         align = word == 8 and pick(rng, { 8, 16 }) or pick(rng, { 4, 8, 16 }),
         chunk = pick(rng, { 0, 8, 1000, 4096 }),
@@ -32,66 +27,26 @@ local function some_size(rng)
     return kind < 5 and rng(3000) or kind < 12 and rng(8) * 16 or rng(300)
 end
 
-local function face(d)
-    return {
-        malloc = function(_, n) return d:malloc(n) end,
-        memalign = function(_, align, n)
-            if align <= d.o.align then return d:malloc(n) end
-            return d:memalign(align, n)
-        end,
-        free = function(_, a)
-            if a then d:free_block(a) end
-        end,
-        realloc = function(_, a, n)
-            if a then return d:realloc(a, n) end
-            return d:malloc(n)
-        end,
-    }
-end
-
 -- What differs from the model, or nil.
-local function differs(o, ops)
-    local h <close> = vmem.heap.native("dlmalloc", o)
-    local base, top = h:range()
-    local d, told = model.new(o, base), nil
-    local ok, err = pcall(function()
-        local seen = programs.run(h, ops, function(i)
-            if i % 20 == 0 or i == #ops then sound(h) end
-        end)
-        local expected = programs.run(face(d), ops)
-        for i in ipairs(ops) do
-            local a = seen[i] and seen[i] - base
-            if a ~= expected[i] then
-                told = ("operation %d: %s, but the model %s"):format(i, a, expected[i])
-                return
-            end
-        end
-        base, top = h:range()
-        if top - base ~= d.top then told = ("%d bytes, but the model %d"):format(top - base, d.top) end
-        if h:stats().bytes ~= d.top + d.outside then told = "other areas" end
+local function differs(name, o, ops)
+    local h <close> = vmem.heap.native(name, o)
+    return programs.differs(h, function(base) return model.new(o, base), o.align end, ops, function(base, d)
+        local _, top = h:range()
         for i, b in ipairs(h:blocks()) do
             local m = d.blocks[i]
             if b.address < top and (b.address - base ~= m.at or b.size ~= m.size or b.allocated ~= m.used) then
-                told = "other blocks"
+                return "other blocks"
             end
         end
+        if h:stats().bytes ~= d.top + d.outside then return "other areas" end
+        if top - base ~= d.top then return ("%d bytes, but the model %d"):format(top - base, d.top) end
     end)
-    return not ok and tostring(err) or told
 end
 
 TestHeapDl = {}
 
 function TestHeapDl:testItGivesTheModelsAddresses()
-    for seed = 1, math.ceil(150 * scale) do
-        local rng = programs.rng(seed)
-        local o = random_options(rng)
-        local ops = programs.random(rng, 150, some_size)
-        local told = differs(o, ops)
-        if told then
-            local few = programs.shrink(ops, function(fewer) return differs(o, fewer) end)
-            lu.fail(("seed %d: %s: %s"):format(seed, differs(o, few) or told, programs.text("dlmalloc", o, few)))
-        end
-    end
+    programs.hold(math.ceil(150 * scale), random_options, 150, some_size, differs)
 end
 
 -- What is left of the block that a small request was cut from serves the next ones.
@@ -131,11 +86,6 @@ function TestHeapDl:testTheTopIsUsedLast()
 end
 
 TestHeapAreas = {}
-
-local function process(t)
-    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
-    return m:spawn({ name = "heap" }), m
-end
 
 -- Bytes of the process's areas.
 local function mapped(p)
@@ -368,7 +318,7 @@ end
 function TestHeapAreas:testOverAMachine()
     local rng = programs.rng(3)
     for case = 1, math.ceil(5 * scale) do
-        local o = random_options(rng)
+        local _, o = random_options(rng)
         o.limit, o.threshold, o.source = 1 << 20, 4000, case % 2 == 0 and "mmap" or "sbrk"
         local ops = programs.random(rng, 80, some_size)
         local native <close> = vmem.heap.native("dlmalloc", o)

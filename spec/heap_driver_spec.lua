@@ -3,6 +3,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local json = require("dkjson")
 local tree = require("tree")
+local programs = require("heap_programs")
 
 local heap = vmem.heap
 
@@ -53,23 +54,8 @@ function TestHeapTraces:testWhatIsNone()
     lu.assertEquals(code, "ENOENT")
 end
 
--- A program that keeps some blocks, lets go of most, and lets some grow.
 local function program(seed, n)
-    math.randomseed(seed)
-    local list, live, id = {}, {}, 0
-    for i = 1, n do
-        local r = math.random(10)
-        if r <= 5 or #live == 0 then
-            live[#live + 1] = id
-            list[i] = { math.random(5) == 1 and "r" or "a", id, math.random(8) == 1 and 0 or math.random(2000) }
-            id = id + 1
-        elseif r <= 8 then
-            list[i] = { "f", table.remove(live, math.random(#live)) }
-        else
-            list[i] = { "r", live[math.random(#live)], math.random(3000) }
-        end
-    end
-    return assert(heap.trace(list))
+    return programs.trace(seed, n, { kinds = 5, nothing = 8, size = 2000, grown = 3000 })
 end
 
 TestHeapDriver = {}

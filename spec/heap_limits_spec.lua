@@ -2,12 +2,10 @@
 local lu = require("luaunit")
 local raises = require("scene").raises
 local vmem = require("vmem")
+local programs = require("heap_programs")
 local scale = require("scale")
 
-local function process(t)
-    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
-    return m:spawn({ name = "heap" }), m
-end
+local process = programs.process
 
 local SMALL = { limit = "64KiB", word = 4, align = 8 }
 

@@ -2,14 +2,12 @@
 -- its free lists against what was freed when, pages and misses against the machine's own.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local programs = require("heap_programs")
+
+local process, pick = programs.process, programs.pick
 
 local heap = vmem.heap
 local scale = require("scale")
-
-local function process(t)
-    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
-    return m:spawn(), m
-end
 
 local names = {}
 for i, row in ipairs(heap.losses()) do names[i] = row.name end
@@ -130,8 +128,6 @@ local function model(name, o, h, asked)
     l.tail, l.tables = run + unused, stop - first - inside - unused
     return l
 end
-
-local function pick(rng, list) return list[rng(#list)] end
 
 local function random_options(rng, row)
     local o, has = {}, {}

@@ -2,20 +2,13 @@
 -- function are for.
 local lu = require("luaunit")
 local vmem = require("vmem")
+local programs = require("heap_programs")
 local tree = require("tree")
 local scale = require("scale")
 
-local function process(t)
-    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
-    return m:spawn({ name = "heap" }), m
-end
+local process, sound = programs.process, programs.sound
 
 local function example(name) return dofile(("%s/examples/allocators/%s.lua"):format(tree.root, name)) end
-
-local function sound(h)
-    local ok, what, at = h:check()
-    if not ok then error(("%s (%#x)"):format(what, at), 2) end
-end
 
 TestHeapLuaTwins = {}
 

@@ -6,12 +6,7 @@ local models = require("model_heap_pages")
 local programs = require("heap_programs")
 local scale = require("scale")
 
-local function sound(h)
-    local ok, what, at = h:check()
-    if not ok then error(("%s (%#x)"):format(what, at), 2) end
-end
-
-local function pick(rng, list) return list[rng(#list)] end
+local process, sound, pick = programs.process, programs.sound, programs.pick
 
 local function random_options(rng)
     local name = pick(rng, { "bitmap", "slab" })
@@ -35,62 +30,20 @@ local function some_size(rng)
     return kind == 1 and rng(30000) or kind < 4 and rng(5000) or rng(400)
 end
 
--- The model under the same calls.
-local function face(d, align)
-    return {
-        malloc = function(_, n) return d:malloc(n) end,
-        memalign = function(_, to, n) return to <= align and d:malloc(n) or to > align and d:memalign(to, n) or nil end,
-        free = function(_, a)
-            if a then d:free(a) end
-        end,
-        realloc = function(_, a, n)
-            if a then return d:realloc(a, n) end
-            return d:malloc(n)
-        end,
-    }
-end
-
 -- What differs from the model, or nil.
 local function differs(name, o, ops)
     local h <close> = vmem.heap.native(name, o)
-    local base, top = h:range()
-    local d, told = models[name](o, base), nil
-    local ok, err = pcall(function()
-        local seen = programs.run(h, ops, function(i)
-            if i % 20 == 0 or i == #ops then sound(h) end
-        end)
-        local expected = programs.run(face(d, o.align or o.page), ops)
-        for i in ipairs(ops) do
-            local a = seen[i] and seen[i] - base
-            if a ~= expected[i] then
-                told = ("operation %d: %s, but the model %s"):format(i, a, expected[i])
-                return
-            end
-        end
-        base, top = h:range()
-        if top - base ~= d.top then told = ("%d bytes, but the model %d"):format(top - base, d.top) end
+    local function make(base) return models[name](o, base), o.align or o.page end
+    return programs.differs(h, make, ops, function(base, d)
+        local _, top = h:range()
+        if top - base ~= d.top then return ("%d bytes, but the model %d"):format(top - base, d.top) end
     end)
-    return not ok and tostring(err) or told
 end
 
 TestHeapPages = {}
 
 function TestHeapPages:testTheyGiveTheModelsAddresses()
-    for seed = 1, math.ceil(100 * scale) do
-        local rng = programs.rng(seed)
-        local name, o = random_options(rng)
-        local ops = programs.random(rng, 150, some_size)
-        local told = differs(name, o, ops)
-        if told then
-            local few = programs.shrink(ops, function(fewer) return differs(name, o, fewer) end)
-            lu.fail(("seed %d: %s: %s"):format(seed, differs(name, o, few) or told, programs.text(name, o, few)))
-        end
-    end
-end
-
-local function process()
-    local m = vmem.machine({ preset = "x86-32", dram = "4MiB" })
-    return m:spawn({ name = "heap" }), m
+    programs.hold(math.ceil(100 * scale), random_options, 150, some_size, differs)
 end
 
 local function shape(h)

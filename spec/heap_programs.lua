@@ -1,5 +1,23 @@
--- Random programs of mallocs, frees and reallocs for specs of heaps.
+-- What specs of heaps share: random programs of mallocs, frees and reallocs, and models
+-- under the same calls.
+local lu = require("luaunit")
+local vmem = require("vmem")
+
 local programs = {}
+
+-- A process for a heap, and its machine.
+function programs.process(t)
+    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
+    return m:spawn({ name = "heap" }), m
+end
+
+-- Nothing is wrong with the heap.
+function programs.sound(h)
+    local ok, what, at = h:check()
+    if not ok then error(("%s (%#x)"):format(what, at), 2) end
+end
+
+function programs.pick(rng, list) return list[rng(#list)] end
 
 function programs.rng(seed)
     math.randomseed(seed)
@@ -81,6 +99,81 @@ function programs.shrink(ops, fails)
         i = math.min(i - 1, #ops)
     end
     return ops
+end
+
+-- A model as a heap: its addresses begin at 0, its blocks are multiples of `align`; `base`:
+-- where the heap is that it is compared with.
+function programs.face(d, align, base)
+    return {
+        malloc = function(_, n) return d:malloc(n) end,
+        memalign = function(_, to, n)
+            if to <= align then return d:malloc(n) end
+            return d:memalign(to, n, base)
+        end,
+        free = function(_, a)
+            if a then d:free_block(a) end
+        end,
+        realloc = function(_, a, n)
+            if a then return d:realloc(a, n) end
+            return d:malloc(n)
+        end,
+    }
+end
+
+-- What differs between a heap and the model that `make(base)` gives with its alignment, or
+-- nil: addresses of all operations, and what more(base, model) tells.
+function programs.differs(h, make, ops, more)
+    local _, told = pcall(function()
+        local base = h:range()
+        local d, align = make(base)
+        local seen = programs.run(h, ops, function(i)
+            if i % 20 == 0 or i == #ops then programs.sound(h) end
+        end)
+        local expected = programs.run(programs.face(d, align, base), ops)
+        for i in ipairs(ops) do
+            local a = seen[i] and seen[i] - base
+            if a ~= expected[i] then return ("operation %d: %s, but the model %s"):format(i, a, expected[i]) end
+        end
+        return more(base, d)
+    end)
+    return told and tostring(told)
+end
+
+-- Random programs under random options: options_of(rng) gives an allocator's name and its
+-- options, differs(name, options, ops) what is wrong, of which as little as can be is shown.
+function programs.hold(cases, options_of, length, size_of, differs)
+    for seed = 1, cases do
+        local rng = programs.rng(seed)
+        local name, o = options_of(rng)
+        local ops = programs.random(rng, length, size_of)
+        local told = differs(name, o, ops)
+        if told then
+            local few = programs.shrink(ops, function(fewer) return differs(name, o, fewer) end)
+            lu.fail(("seed %d: %s: %s"):format(seed, differs(name, o, few) or told, programs.text(name, o, few)))
+        end
+    end
+end
+
+-- A trace of so many operations: blocks that are kept, let go, and grow. t: `kinds`, one of
+-- so many fresh blocks comes by realloc (nil: none); `nothing`, one of so many has 0 bytes;
+-- `size`, `grown`: bytes at most.
+function programs.trace(seed, n, t)
+    math.randomseed(seed)
+    local list, live, id = {}, {}, 0
+    for i = 1, n do
+        local r = math.random(10)
+        if r <= 5 or #live == 0 then
+            live[#live + 1] = id
+            local kind = t.kinds and math.random(t.kinds) == 1 and "r" or "a"
+            list[i] = { kind, id, math.random(t.nothing) == 1 and 0 or math.random(t.size) }
+            id = id + 1
+        elseif r <= 8 then
+            list[i] = { "f", table.remove(live, math.random(#live)) }
+        else
+            list[i] = { "r", live[math.random(#live)], math.random(t.grown) }
+        end
+    end
+    return assert(vmem.heap.trace(list))
 end
 
 function programs.text(name, o, ops)

@@ -8,15 +8,7 @@ local programs = require("heap_programs")
 
 local scale = require("scale")
 
-local function process(t)
-    local m = vmem.machine(t or { preset = "x86-32", dram = "4MiB" })
-    return m:spawn({ name = "heap" }), m
-end
-
-local function sound(h)
-    local ok, what, at = h:check()
-    if not ok then error(("%s (%#x)"):format(what, at), 2) end
-end
+local process, sound, pick = programs.process, programs.sound, programs.pick
 
 local function shape(h, from)
     local out = {}
@@ -125,22 +117,6 @@ end
 
 local random_program, run, rng_of = programs.random, programs.run, programs.rng
 
--- The model under the same calls.
-local function modelled(t, base)
-    local d = model.new(t)
-    return d, {
-        malloc = function(_, n) return d:malloc(n) end,
-        free = function(_, at) d:free_block(at) end,
-        realloc = function(_, at, n) return d:realloc(at, n) end,
-        memalign = function(_, align, n)
-            if align <= t.align then return d:malloc(n) end
-            return d:memalign(align, n, base)
-        end,
-    }
-end
-
-local function pick(rng, list) return list[rng(#list)] end
-
 local function random_options(rng)
     local name = pick(rng, { "implicit", "explicit", "segregated", "tree", "tlsf" })
     local word = pick(rng, { 4, 8 })
@@ -170,44 +146,18 @@ end
 
 -- What differs from the model, or nil.
 local function differs(name, o, ops)
-    local h = vmem.heap.native(name, o)
-    local base = h:range()
-    local d, face = modelled(with_name(name, o), base)
-    local told
-    local ok, err = pcall(function()
-        local seen = run(h, ops, function(i)
-            if i % 20 == 0 or i == #ops then sound(h) end
-        end)
-        local expected = run(face, ops)
-        for i in ipairs(ops) do
-            local a = seen[i] and seen[i] - base
-            if a ~= expected[i] then
-                told = ("operation %d: %s, but the model %s"):format(i, a, expected[i])
-                return
-            end
-        end
+    local h <close> = vmem.heap.native(name, o)
+    return programs.differs(h, function() return model.new(with_name(name, o)), o.align end, ops, function(base, d)
         local blocks = {}
         for i, b in ipairs(d.blocks) do blocks[i] = ("%d %d/%s"):format(b.at, b.size, b.used and "a" or "f") end
-        if table.concat(blocks, " ") ~= shape(h, base) then told = "other blocks" end
+        return table.concat(blocks, " ") ~= shape(h, base) and "other blocks" or nil
     end)
-    h:close()
-    if not ok then return tostring(err) end
-    return told
 end
 
 TestHeapModel = {}
 
 function TestHeapModel:testTextbookAllocatorsGiveTheModelsAddresses()
-    for seed = 1, math.ceil(300 * scale) do
-        local rng = rng_of(seed)
-        local name, o = random_options(rng)
-        local ops = random_program(rng, 120)
-        local told = differs(name, o, ops)
-        if told then
-            local few = programs.shrink(ops, function(fewer) return differs(name, o, fewer) end)
-            lu.fail(("seed %d: %s: %s"):format(seed, differs(name, o, few) or told, programs.text(name, o, few)))
-        end
-    end
+    programs.hold(math.ceil(300 * scale), random_options, 120, nil, differs)
 end
 
 TestHeapProperties = {}

@@ -121,12 +121,12 @@ function bitmap:malloc(n) return self:memalign(1, n) end
 
 function bitmap:run_of(a) return self.run[(a - self.arena) // self.page] end
 
-function bitmap:free(a) self:give(self:run_of(a)) end
+function bitmap:free_block(a) self:give(self:run_of(a)) end
 
 function bitmap:realloc(a, n)
     if self:fits_in(self:run_of(a), self:for_bytes(n)) then return a end
     local new = self:malloc(n)
-    if new then self:free(a) end
+    if new then self:free_block(a) end
     return new
 end
 
@@ -257,7 +257,7 @@ function slab:malloc(n)
     return self:memalign(1, n)
 end
 
-function slab:free(a)
+function slab:free_block(a)
     local run = self.object[a].run
     if not run then return self:put(a) end
     self.object[a] = nil
@@ -272,7 +272,7 @@ function slab:realloc(a, n)
         return a
     end
     local new = self:malloc(n)
-    if new then self:free(a) end
+    if new then self:free_block(a) end
     return new
 end
 
