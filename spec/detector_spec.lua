@@ -4,17 +4,7 @@ local lu = require("luaunit")
 local vmem = require("vmem")
 local dfuzz = require("fuzz.detector_fuzz")
 local scale = require("scale")
-
-local function setup(o)
-    o = o or {}
-    local m = vmem.machine(o.machine or { preset = "core-i7", dram = "4MiB", swap = "16MiB" })
-    local p = m:spawn({ name = "spec" })
-    local h = assert(vmem.heap.open(p, "segregated", { source = o.source or "sbrk", limit = "1MiB" }))
-    local t = { process = p, heap = h }
-    for k, v in pairs(o.detector or {}) do t[k] = v end
-    local d = vmem.detector(t)
-    return d, p, h, m
-end
+local setup = require("detector_scene").setup
 
 -- The only report, with these fields.
 local function only(d, want)
@@ -295,67 +285,6 @@ function TestDetector:testReportsAreOneForAPlaceAndTold()
     lu.assertEquals(d:errors(), 5)
     lu.assertEquals(#seen, 1)
     lu.assertEquals(seen[1].kind, "overrun")
-    m:close()
-end
-
-function TestDetector:testRaisedReportsStopTheCall()
-    local d, p, h, m = setup({ detector = { raise = true } })
-    local a = d:malloc(8)
-    local ok, r = pcall(p.store, p, a:value() + 8, 0x55, 1)
-    lu.assertFalse(ok)
-    lu.assertEquals(r.kind, "overrun")
-    lu.assertStrContains(tostring(r), "0 bytes behind the end of a block of 8 bytes")
-    ok, r = pcall(h.free, h, a:value() + 4)
-    lu.assertEquals({ ok, r.kind }, { false, "invalid_free" })
-    ok, r = pcall(function() return d:load(a) < 3 end)
-    lu.assertEquals({ ok, r.kind }, { false, "uninitialised" })
-    ok, r = pcall(p.load, p, 16) -- before the process is killed for it
-    lu.assertEquals({ ok, r.kind }, { false, "bad_pointer" })
-    lu.assertTrue(p:alive())
-    d:close()
-    lu.assertEquals(p:load(a:value() + 8, 1), 0) -- the store was not done
-    m:close()
-end
-
--- Whoever is told may look and allocate, but not end what is at work.
-function TestDetector:testWhoIsTold()
-    local d, p, h, m, _
-    local tries = {}
-    d, p, h, m = setup({ detector = { on_report = function(r)
-        tries.peek = p:load(r.address, 1)
-        tries.detector = pcall(d.close, d)
-        tries.machine = pcall(m.close, m)
-        tries.malloc = h:malloc(8)
-    end } })
-    p:store(d:malloc(8):value() + 8, 1, 1)
-    lu.assertEquals({ tries.peek, tries.detector, tries.machine }, { 0, false, false })
-    lu.assertNotNil(tries.malloc)
-    lu.assertEquals(d:errors(), 1)
-    m:close()
-    d, p, _, m = setup({ detector = { on_report = function() p:exit(3) end } })
-    local a = d:malloc(8)
-    lu.assertError(d.free, d, a + 1)
-    lu.assertError(d.load, d, a)
-    m:close()
-    d, p, _, m = setup({ detector = { on_report = function() p:exit(3) end } })
-    a = d:malloc(8):value()
-    lu.assertError(p.store, p, a + 8, 1)
-    lu.assertEquals(#d:reports(), 1)
-    m:close()
-end
-
-function TestDetector:testProgramCountersStandForTracebacks()
-    local pc = 0x10400
-    local d, p, _, m = setup({ detector = {
-        pc = function() return pc end,
-        symbol = function(x) return ("main+%d"):format(x - 0x10400) end,
-    } })
-    local a = d:malloc(8)
-    pc = 0x10408
-    p:store(a:value() + 8, 1)
-    local r = d:reports()[1]
-    lu.assertEquals(r.where, { "0x10408: main+8" })
-    lu.assertEquals(r.block.made, { "0x10400: main+0" })
     m:close()
 end
 

@@ -28,7 +28,7 @@ TestHeapCheck = {}
 
 function TestHeapCheck.testGoodOnesPass()
     for _, what in ipairs({ slots("slots"), example("explicit"), { example("segregated"), word = 4, align = 8 },
-        "implicit", { "tlsf", align = 8 } }) do
+        "implicit", { "tlsf", align = 8 }, { "buddy", align = "8" }, { "bitmap", page = 64 } }) do
         local ok, report = check(what, { runs = 8, steps = 100 })
         lu.assertTrue(ok, tostring(report))
     end

@@ -194,6 +194,8 @@ function TestPagingRun:testWrongUse()
     fails({ trace = t, frames = 3, policy = "tree-plru" }, "no policy tree-plru")
     fails({ trace = t, frames = 3, page = 1000 }, "page is 1000")
     fails({ trace = t, frames = 3, farmes = 3 }, "did you mean frames?")
+    fails({ t, frames = 3 }, "there is no option 1")
+    fails({ trace = t, frames = 3, "lru" }, "there is no option 1")
     fails({ trace = t, frames = { 3, 4 } }, "scope")
     fails(3, "takes a table")
 end

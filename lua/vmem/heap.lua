@@ -119,7 +119,7 @@ function heap.check(what, t)
     return all
   end
   return check.run({
-    name = subject.name(object), align = heap.option(object, given, "align"),
+    name = subject.name(object), align = heap.alignment(object, given),
     open = function(limit)
       local p = m:spawn()
       return heap.open(p, object, with(limit, { source = "mmap" })), p

@@ -212,12 +212,19 @@ static bool detect_find_site(lua_State *L, void *ud)
     return false;
 }
 
+/* It is asked for in the midst of calls: neither the detector nor the machine is closed. */
 static vm_status detect_site_hook(void *ud, uint32_t *site, vm_error *e)
 {
     lua_detect *box = ud;
+    lua_machine *owner = box->handle->owner;
     detect_where where = {box, 0};
+    const bool was = box->busy;
     bool answer;
-    vm_status s = callback_ask(box->handle->owner->calls, detect_find_site, &where, &answer, e);
+    box->busy = true;
+    owner->handling++;
+    vm_status s = callback_ask(owner->calls, detect_find_site, &where, &answer, e);
+    owner->handling--;
+    box->busy = was;
     *site = where.site;
     return s;
 }

@@ -55,10 +55,10 @@ local takes = {
 ---@return table options with defaults
 function study.take(call, t, rows)
   if type(t) ~= "table" then error(("%s takes a table of options, but got a %s"):format(call, type(t)), 3) end
-  local out, names = {}, {}
+  local out, names, known = {}, {}, {}
   for _, row in ipairs(rows) do
     local name, kind, default = row[1], row[2], row[3]
-    names[name], names[#names + 1] = true, name
+    names[#names + 1], known[name] = name, true
     local v = t[name]
     if v == nil then
       out[name] = default
@@ -71,7 +71,7 @@ function study.take(call, t, rows)
     end
   end
   for k in pairs(t) do
-    if not names[k] then
+    if not known[k] then
       local near = type(k) == "string" and options.nearest(k, names)
       near = near and (", did you mean " .. near .. "?") or ""
       error(("%s: there is no option %s%s"):format(call, tostring(k), near), 3)
