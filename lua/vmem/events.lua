@@ -27,9 +27,8 @@ local function types(where, v)
   for _, name in ipairs(type(v) == "table" and v or { v }) do
     local row = by_name[name]
     if not row then
-      local near = type(name) == "string" and options.nearest(name, names)
       error(("%s: there is no event %s%s (there are %s)"):format(where, tostring(name),
-        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 3)
+        options.suggestion(name, names), table.concat(names, ", ")), 3)
     end
     bits = bits | row.bit
   end

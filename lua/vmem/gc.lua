@@ -57,9 +57,7 @@ local function take(where, t, list, known, out)
   for k in pairs(t) do
     if not is[k] and not known[k] then
       for name in pairs(known) do names[#names + 1] = name end
-      local near = type(k) == "string" and options.nearest(k, names)
-      error(("%s: there is no option %s%s"):format(where, tostring(k),
-        near and (", did you mean " .. near .. "?") or ""), 4)
+      error(("%s: there is no option %s%s"):format(where, tostring(k), options.suggestion(k, names)), 4)
     end
   end
 end

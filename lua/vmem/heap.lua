@@ -44,9 +44,8 @@ local function flatten(name, list, t)
   for k, v in pairs(t or {}) do
     local o = rows[k]
     if not o and type(k) == "string" then
-      local near = options.nearest(k, names)
-      error(("heap %s: there is no option %s%s (there are %s)"):format(name, k,
-        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 0)
+      error(("heap %s: there is no option %s%s (there are %s)"):format(name, k, options.suggestion(k, names),
+        table.concat(names, ", ")), 0)
     end
     flat[k] = o and not o.choices and options.bytes(v) or v
   end
@@ -70,9 +69,8 @@ local function resolve(what, t)
   end
   local row = classes[name]
   if not row then
-    local near = type(name) == "string" and options.nearest(name, class_names)
     error(("there is no allocator %s%s (there are %s)"):format(tostring(name),
-      near and (", did you mean " .. near .. "?") or "", table.concat(class_names, ", ")), 0)
+      options.suggestion(name, class_names), table.concat(class_names, ", ")), 0)
   end
   return name, flatten(name, row.options, t)
 end

@@ -50,9 +50,7 @@ function Machine:stats(name)
     local names = {}
     for k in pairs(flat) do names[#names + 1] = k end
     table.sort(names)
-    local near = options.nearest(name, names)
-    error(("this machine has no counter %s%s"):format(name,
-      near and (", did you mean " .. near .. "?") or ""), 2)
+    error(("this machine has no counter %s%s"):format(name, options.suggestion(name, names)), 2)
   end
   return flat[name]
 end

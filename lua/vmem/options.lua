@@ -79,13 +79,21 @@ function options.nearest(name, candidates)
   return best
 end
 
+--- ", did you mean TEXT?", or nothing.
+---@param name any what was given
+---@param names string[] what there is
+---@return string
+function options.suggestion(name, names)
+  local near = type(name) == "string" and options.nearest(name, names)
+  return near and (", did you mean " .. near .. "?") or ""
+end
+
 local function unknown(name)
   local names = {}
   for _, row in ipairs(options.rows) do names[#names + 1] = row.name end
   for g in pairs(groups) do names[#names + 1] = g end
   table.sort(names)
-  local near = options.nearest(name, names)
-  error(("there is no option %s%s"):format(name, near and (", did you mean " .. near .. "?") or ""), 0)
+  error(("there is no option %s%s"):format(name, options.suggestion(name, names)), 0)
 end
 
 --- A policy as a user gives it: an object of vmem.policy, or the text "2q:kin=0.5" of a
@@ -190,9 +198,8 @@ function options.resolve(t)
   if preset ~= nil then
     if type(rawget(presets, preset)) ~= "table" then
       local names = presets.names()
-      local near = type(preset) == "string" and options.nearest(preset, names)
-      error(("there is no preset %s%s (there are %s)"):format(show(preset),
-        near and (", did you mean " .. near .. "?") or "", table.concat(names, ", ")), 0)
+      error(("there is no preset %s%s (there are %s)"):format(show(preset), options.suggestion(preset, names),
+        table.concat(names, ", ")), 0)
     end
     flatten(flat, presets[preset])
   end

@@ -10,7 +10,7 @@ local say = require "vmem.say"
 
 local policy = {}
 
-local kind, show, names_of = say.kind, say.show, say.names
+local show, names_of = say.show, say.names
 
 local Policy = core.Policy -- the metatable by which the core knows them
 Policy.__index = {}
@@ -38,17 +38,7 @@ end
 
 --- The object of checked fields.
 local function make(call, t, extra)
-  if type(t) ~= "table" then error(("%s takes a table, but got a %s"):format(call, type(t)), 0) end
-  local self = {}
-  for k, v in pairs(t) do
-    if not fields[k] then
-      error(("%s: there is no field %s (there are %s)"):format(call, tostring(k), names_of(fields)), 0)
-    end
-    if kind(v) ~= fields[k] then
-      error(("%s: %s is %s, but takes a %s"):format(call, k, show(v), fields[k]), 0)
-    end
-    self[k] = v
-  end
+  local self = say.fields(call, t, fields)
   for k, v in pairs(extra or {}) do self[k] = v end
   if not self.name or self.name == "" then error(call .. ": name is missing", 0) end
   if not self.victim and not self.wraps then

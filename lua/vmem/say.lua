@@ -1,4 +1,5 @@
---- Words of messages: values, kinds and names as all of them are told.
+--- Words of messages: values, kinds and names as all of them are told; and the check that
+--- tells of most.
 
 local say = {}
 
@@ -20,6 +21,27 @@ function say.names(t)
   for name in pairs(t) do names[#names + 1] = name end
   table.sort(names)
   return table.concat(names, ", ")
+end
+
+--- A copy of a table of fields, each of the kind that `kinds` has for its name; errors,
+--- without a position, begin with `call`.
+---@param call string
+---@param t any
+---@param kinds table<string, string>
+---@return table
+function say.fields(call, t, kinds)
+  if type(t) ~= "table" then error(("%s takes a table, but got a %s"):format(call, type(t)), 0) end
+  local copy = {}
+  for k, v in pairs(t) do
+    if not kinds[k] then
+      error(("%s: there is no field %s (there are %s)"):format(call, tostring(k), say.names(kinds)), 0)
+    end
+    if say.kind(v) ~= kinds[k] then
+      error(("%s: %s is %s, but takes a %s"):format(call, k, say.show(v), kinds[k]), 0)
+    end
+    copy[k] = v
+  end
+  return copy
 end
 
 return say

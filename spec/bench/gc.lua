@@ -21,12 +21,7 @@ local CORE_I7 = { preset = "core-i7", dram = "256MiB", tlb = { l2 = { entries = 
 local PLACES = { { "core-i7", CORE_I7 }, { "fast", FAST }, { "native" } }
 local wanted = { precise = { 5, "-", 14 }, conservative = { 5, "-", 12 } }
 
-local function seconds(f)
-  collectgarbage()
-  local start = os.clock()
-  f()
-  return os.clock() - start
-end
+local seconds = require("clock").seconds
 
 local function best(f)
   local least = math.huge

@@ -200,36 +200,12 @@ local function end_to_end()
   os.remove(script)
 end
 
-if arg[1] == "--study" then
-  dofile(folder .. "spec/bench/study.lua")(folder, arg[2])
-  return
-end
-if arg[1] == "--kernel" then
-  dofile(folder .. "spec/bench/kernel.lua")()
-  return
-end
-if arg[1] == "--lua-allocators" then
-  dofile(folder .. "spec/bench/lua_allocators.lua")()
-  return
-end
-if arg[1] == "--lua-policies" then
-  dofile(folder .. "spec/bench/lua_policy.lua")()
-  return
-end
-if arg[1] == "--gc" then
-  dofile(folder .. "spec/bench/gc.lua")(folder, arg[2])
-  return
-end
-if arg[1] == "--detector" then
-  dofile(folder .. "spec/bench/detector.lua")()
-  return
-end
-if arg[1] == "--recording" then
-  dofile(folder .. "spec/bench/recording.lua")(folder)
-  return
-end
-if arg[1] == "--heap" then
-  dofile(folder .. "spec/bench/heap.lua")(folder, arg[2])
+local parts = { ["--study"] = "study", ["--kernel"] = "kernel", ["--lua-policies"] = "lua_policy",
+  ["--lua-allocators"] = "lua_allocators", ["--gc"] = "gc", ["--detector"] = "detector",
+  ["--recording"] = "recording", ["--heap"] = "heap" }
+local part = parts[arg[1]]
+if part then
+  dofile(("%sspec/bench/%s.lua"):format(folder, part))(folder, arg[2])
   return
 end
 rates()

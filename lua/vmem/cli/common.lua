@@ -229,6 +229,11 @@ function common.style()
   return { blocks = common.has_blocks(), bold = not plain and common.is_terminal(1) }
 end
 
+--- Does somebody look at a line that tells how far work is?
+---@param args { quiet?: boolean, progress?: boolean }
+---@return boolean
+function common.shows_progress(args) return not args.quiet and (args.progress or common.is_terminal(2)) end
+
 --- A line on stderr that tells how far long work is; nothing where nobody looks.
 ---@param args { quiet?: boolean, progress?: boolean }
 ---@param what string
@@ -236,7 +241,7 @@ end
 ---@return fun(done: integer)? step
 ---@return fun() finish takes the line away
 function common.progress(args, what, total)
-  if args.quiet or not (args.progress or common.is_terminal(2)) then return nil, function() end end
+  if not common.shows_progress(args) then return nil, function() end end
   local shown, start, next_at = false, os.clock(), os.clock() + 0.3
   local function step(done)
     local now = os.clock()

@@ -4,6 +4,7 @@ local vmem = require "vmem"
 local common = require "vmem.cli.common"
 local made = require "vmem.heap.allocator"
 local report = require "vmem.report"
+local subject = require "vmem.heap.subject"
 
 local heap = { summary = "Run traces of allocations (.rep) through allocators in simulated memory.",
   description = "Run traces of allocations (.rep) through allocators in simulated memory. One trace: a row for each "
@@ -42,15 +43,14 @@ end
 -- "implicit:fit=best,word=4": checked, so that nothing is printed before an error.
 local function allocator(option, s)
   local name, rest = s:match "^([^:]+):?(.*)$"
-  local spec, options = { name or s }, {}
+  local spec = { name or s }
   if spec[1]:find "%.lua$" then spec[1] = from_file(spec[1]) end
   for item in (rest or ""):gmatch "[^,]+" do
     local k, v = item:match "^([%w_]+)=(.+)$"
     if not k then common.misuse(("%s %s: %s is not of the form option=value"):format(option, s, item)) end
-    options[k] = math.tointeger(v) or v
-    spec[k] = options[k]
+    spec[k] = math.tointeger(v) or v
   end
-  local ok, h = pcall(vmem.heap.native, spec[1], options)
+  local ok, h = pcall(vmem.heap.native, subject.allocator { allocator = spec })
   if not ok then common.misuse(common.sentence(h)) end
   if h then h:close() end
   return { text = s, spec = spec }
@@ -60,7 +60,7 @@ end
 
 -- A line on stderr that says which run it is; without one, it goes.
 local function progress(args, total)
-  if args.quiet or not (args.progress or common.is_terminal(2)) then return function() end end
+  if not common.shows_progress(args) then return function() end end
   local n = 0
   return function(what)
     n = n + (what and 1 or 0)
@@ -228,7 +228,7 @@ function heap.run(args)
     traces[i] = t
   end
   local named = #list > 0
-  for i, name in ipairs(named and {} or names) do list[i] = allocator("--allocator", name) end
+  for i, name in ipairs(named and {} or names) do list[i] = { text = name, spec = { name } } end
   local rows, ok
   if other then
     rows, ok = against(args, traces, list[1], other, machine)

@@ -4,6 +4,8 @@
 -- In the picture a column is a distance from the roots, so that an arrow to the right is
 -- the pointer by which an object was first reached; garbage stands below a line.
 
+local escape = require("vmem.paging.plot").escape
+
 local graph = {}
 
 ---@class vmem.gc.Node
@@ -118,9 +120,6 @@ end
 
 local W, H, DX, DY, LEFT, TOP = 104, 34, 160, 58, 20, 58
 local MOST = 400 -- objects of a picture that can still be read
-
-local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
-local function escape(s) return (s:gsub("[&<>\"]", entities)) end
 
 -- Places: roots and objects in columns by depth; garbage in rows below. Of a root, or the
 -- object at places[node]: its left upper corner.

@@ -29,17 +29,8 @@ allocator.rows = core.heap_lua_options()
 
 local function make(t)
   local call = "vmem.heap.allocator"
-  if type(t) ~= "table" then error(("%s takes a table, but got a %s"):format(call, type(t)), 0) end
-  local self = { instructions = INSTRUCTIONS }
-  for k, v in pairs(t) do
-    if not fields[k] then
-      error(("%s: there is no field %s (there are %s)"):format(call, tostring(k), names_of(fields)), 0)
-    end
-    if kind(v) ~= fields[k] then
-      error(("%s: %s is %s, but takes a %s"):format(call, k, show(v), fields[k]), 0)
-    end
-    self[k] = v
-  end
+  local self = say.fields(call, t, fields)
+  self.instructions = self.instructions or INSTRUCTIONS
   if not self.name or self.name == "" then error(call .. ": name is missing", 0) end
   if not self.malloc then error(("%s: allocator %s lacks the function malloc"):format(call, self.name), 0) end
   if self.realloc and self.resize then

@@ -2,6 +2,7 @@
 
 local core = require "vmem.core"
 local driver = require "vmem.heap.driver"
+local say = require "vmem.say"
 local subject = require "vmem.heap.subject"
 local take = require("vmem.paging.options").take
 local text = require "vmem.text"
@@ -26,21 +27,17 @@ local figures = {
   rate = { "operations a second on this host", function(r) return r.rate end, "%.0f" },
   index = { "performance index of the malloc lab", function(r) return r.index end, "%.2f" },
 }
-compare.figures = figures
 
 local function short(name) return (name:match("([^/]+)%.rep[^/]*$") or name:match("[^/]+$") or name) end
 
 --- One figure as a table: a title, the head, a row an allocator. Means are of what is valid.
----@param figure? string of compare.figures: "utilization"
+---@param figure? string "utilization", "cycles", "faults", "searches", "pages", "rate", "index"
 ---@return string[][] rows the first: names of the columns
 ---@return string title
 function Comparison:cells(figure)
   local f = figures[figure or "utilization"]
   if not f then
-    local names = {}
-    for name in pairs(figures) do names[#names + 1] = name end
-    table.sort(names)
-    error(("heap.compare: there is no figure %s (there are %s)"):format(tostring(figure), table.concat(names, ", ")), 2)
+    error(("heap.compare: there is no figure %s (there are %s)"):format(tostring(figure), say.names(figures)), 2)
   end
   local rows = { { "allocator" } }
   for _, name in ipairs(self.traces) do table.insert(rows[1], short(name)) end
@@ -119,19 +116,17 @@ end
 local rows = { { "traces", "list" }, { "allocators", "list" }, { "machine", "any", subject.MACHINE },
   { "every", "count" }, { "progress", "callable", function() end } }
 
--- Over host memory, unchecked: what can be known without a machine.
-local function run_native(heap, trace, allocator)
+-- Over host memory, unchecked: what can be known without a machine. packed, ids: the trace's.
+local function run_native(heap, trace, packed, ids, allocator)
   local what, options = subject.allocator { allocator = allocator }
-  local r = { allocator = subject.name(what), trace = trace.name, ops = #trace, peak = trace.peak, index = 0.0 }
-  local h, why = heap.native(what, options)
-  local held <close> = h
-  local packed, ids = trace:packed()
+  local r = { allocator = subject.name(what), trace = trace.name, ops = #trace, index = 0.0 }
+  local h <close>, why = heap.native(what, options)
   local start = os.clock()
   local done, bad
-  if held then done, bad = held:_replay(packed, ids) end
-  r.valid, r.error = done == true, why or bad
-  r.stats = held and held:stats()
+  if h then done, bad = h:_replay(packed, ids) end
   r.rate = #trace / math.max(os.clock() - start, 1e-9)
+  r.valid, r.error = done == true, why or bad
+  r.stats = h and h:stats()
   r.utilization = r.valid and r.stats.utilization_peak or 0.0
   return r
 end
@@ -146,7 +141,7 @@ function compare.new(heap, vmem_machine, t)
   local o = take("heap.compare", t, rows)
   if not o.traces then error("heap.compare: traces are missing: a list of paths of .rep files, or of traces", 2) end
   local c = { allocators = {}, traces = {}, results = {}, native = o.machine == false }
-  local traces, allocators = {}, o.allocators
+  local traces, packed, ids, allocators = {}, {}, {}, o.allocators
   if not allocators then
     allocators = {}
     for i, row in ipairs(core.heap_classes()) do allocators[i] = row.name end
@@ -155,13 +150,14 @@ function compare.new(heap, vmem_machine, t)
     local trace, message, code = subject.trace("heap.compare", v)
     if not trace then return nil, message, code end
     traces[i], c.traces[i] = trace, trace.name
+    if c.native then packed[i], ids[i] = trace:packed() end
   end
   for i, v in ipairs(allocators) do
     local label = subject.label(subject.allocator { allocator = v })
     c.allocators[i], c.results[label] = label, {}
     for k, trace in ipairs(traces) do
       o.progress((i - 1) * #traces + k, #allocators * #traces, trace.name, label)
-      c.results[label][trace.name] = c.native and run_native(heap, trace, v)
+      c.results[label][trace.name] = c.native and run_native(heap, trace, packed[k], ids[k], v)
         or driver.run(heap, vmem_machine, { trace = trace, allocator = v, machine = o.machine, every = o.every })
     end
   end

@@ -209,13 +209,10 @@ function diverge.new(heap, vmem_machine, t)
     return stepper.make(heap, vmem_machine, { trace = trace, allocator = allocator, machine = o.machine })
   end
   local function pair(use)
-    local first, second, why, what
-    first, why, what = begin(o.a)
-    if not first then return nil, why, what end
-    local a <close> = first
-    second, why, what = begin(o.b)
-    if not second then return nil, why, what end
-    local b <close> = second
+    local a <close>, why_a, code_a = begin(o.a)
+    if not a then return nil, why_a, code_a end
+    local b <close>, why_b, code_b = begin(o.b)
+    if not b then return nil, why_b, code_b end
     return use(a, b)
   end
   local d = { trace = trace.name, ops = #trace }

@@ -187,7 +187,7 @@ function driver.run(heap, vmem_machine, t)
   end
   local what, options = subject.allocator(o)
   local name = subject.name(what)
-  local result = setmetatable({ allocator = name, trace = trace.name, ops = #trace, peak = trace.peak }, Result)
+  local result = setmetatable({ allocator = name, trace = trace.name, ops = #trace }, Result)
   local function pass(f)
     local m <close> = vmem_machine(o.machine)
     local p = m:spawn { name = name }

@@ -152,10 +152,8 @@ function loss.series(heap, vmem_machine, t)
   local trace, message, code = subject.trace("heap.loss", o.trace)
   if not trace then return nil, message, code end
   o.trace = trace
-  local s
-  s, message, code = stepper.make(heap, vmem_machine, o)
-  if not s then return nil, message, code end
-  local run <close> = s
+  local run <close>, why_not, of_run = stepper.make(heap, vmem_machine, o)
+  if not run then return nil, why_not, of_run end
   local peak, out = trace.peak_op, { allocator = run.name, trace = trace.name, ops = #trace }
   local function add(op)
     local ok, why, what = run:to(op)

@@ -8,16 +8,9 @@
 -- from x = seed; below n: the upper 31 bits, modulo n.
 
 local options = require "vmem.options"
+local shrink = require "vmem.shrink"
 
 local patterns = {}
-
-local function random_from(seed)
-  local x = seed
-  return function(n)
-    x = 6364136223846793005 * x + 1442695040888963407
-    return (x >> 33) % n
-  end
-end
 
 -- The operations of one pattern, as they are made; which ids live, in the order of their allocation.
 local Maker = {}
@@ -99,7 +92,7 @@ local rows = {
     options = { count("ops", 4000, "operations before all is freed"), count("live", 500, "places"),
       count("max", 32768, "bytes"), seed },
     make = function(m, o)
-      local random, at = random_from(o.seed), {}
+      local random, at = shrink.random(o.seed), {}
       for _ = 1, o.ops do
         local place = random(o.live)
         if at[place] then
@@ -114,7 +107,7 @@ local rows = {
     doc = "blocks of 1 to `max` bytes, each freed when `window` others have come: messages",
     options = { count("blocks", 3000, "in all"), count("window", 200, "at once"), count("max", 2048, "bytes"), seed },
     make = function(m, o)
-      local random = random_from(o.seed)
+      local random = shrink.random(o.seed)
       for k = 0, o.blocks - 1 do
         m:alloc(1 + random(o.max))
         if k >= o.window then m:free(k - o.window) end
@@ -170,8 +163,7 @@ function patterns.rows()
 end
 
 local function nearest(name, list)
-  local near = type(name) == "string" and options.nearest(name, list)
-  return (near and (", did you mean " .. near .. "?") or "") .. " (there are " .. table.concat(list, ", ") .. ")"
+  return options.suggestion(name, list) .. " (there are " .. table.concat(list, ", ") .. ")"
 end
 
 --- "binary:small=16,request=128" as a table.

@@ -72,9 +72,7 @@ function study.take(call, t, rows)
   end
   for k in pairs(t) do
     if not known[k] then
-      local near = type(k) == "string" and options.nearest(k, names)
-      near = near and (", did you mean " .. near .. "?") or ""
-      error(("%s: there is no option %s%s"):format(call, tostring(k), near), 3)
+      error(("%s: there is no option %s%s"):format(call, tostring(k), options.suggestion(k, names)), 3)
     end
   end
   return out
@@ -102,9 +100,8 @@ function study.policy(call, v)
       names[#names + 1] = row.name
     end
   end
-  local near = options.nearest(name, names)
-  near = near and (", did you mean " .. near .. "?") or ""
-  error(("%s: there is no policy %s%s (there are %s)"):format(call, name, near, table.concat(names, ", ")), 3)
+  error(("%s: there is no policy %s%s (there are %s)"):format(call, name, options.suggestion(name, names),
+    table.concat(names, ", ")), 3)
 end
 
 return study
